@@ -1,0 +1,286 @@
+"""What is done with one source: a picture, a video, a segment of one or a synthetic scene becomes stored samples."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sslkit.data import samples
+from sslkit.data.layouts.base import Item
+from sslkit.data.settings import PrepareSettings
+from sslkit.data.shards import Stored
+from sslkit.errors import WorkError
+from sslkit.media import borders, picture, read, shots, stabilise
+
+Pictures = NDArray[np.uint8]
+Border = tuple[int, int, int, int]
+_HIGHEST_FPS = 31
+_BORDER_FRAMES = 5
+_SILENT_END_S = 0.1
+_UNCERTAIN_FRAMES = 2
+_WHOLE: Border = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A clip that was left out although its source can be read: where it lies, and why."""
+
+    source: str
+    start_s: float
+    reason: str
+
+
+def prepare_item(item: Item, number: int, label: int, settings: PrepareSettings) -> Iterator[Stored | Refused]:
+    """The samples of one item, one at a time, so that a long video needs no more memory than a short one.
+
+    number: position of the item in the dataset, which makes its keys unique. Raises WorkError when the source cannot
+    be read, or holds no clip that is long enough.
+    """
+    if item.problem is not None:
+        raise WorkError(f"{item.source} cannot be prepared: {item.problem}.")
+    about: dict[str, Any] = {
+        "label": label,
+        "label_name": item.label_name,
+        "source": item.source,
+        "group": item.group,
+        "flow_bound": settings.flow_bound_px,
+    }
+    stem = f"{number:07d}-{re.sub(r'[^A-Za-z0-9_]+', '-', item.key)[:48].strip('-')}"
+    if item.scene is not None:
+        yield _scene(item, {**about, "key": stem}, settings)
+    elif item.path is None:
+        raise WorkError(f"{item.source} has no file.")
+    elif item.still:
+        whole = picture.scaled(read.image(item.path), settings.short_side_px)
+        yield samples.still({**about, "key": stem}, whole)
+    else:
+        yield from _video(item, item.path, {**about, "key": stem}, settings)
+
+
+def rate(source_fps: float, settings: PrepareSettings) -> float:
+    """Constant rate of the prepared clips: as set, or that of the source divided until it is at most 30."""
+    return settings.fps or source_fps / math.ceil(source_fps / _HIGHEST_FPS)
+
+
+def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSettings) -> Iterator[Stored | Refused]:
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    probe, border = _looked_at(path, changed, settings.remove_borders)
+    fps = rate(probe.fps, settings)
+    start_s, end_s = _span(item, probe.duration_s, settings)
+    side_px = _reading_side(probe, border, settings.short_side_px)
+    longest = max(1, math.floor(settings.clip_s * fps + 1e-6))
+    chunks = read.video_chunks(path, fps, side_px, longest, start_s, end_s if item.end_s is not None else None)
+    labelled = item.label_name is not None or item.start_s is not None
+    cut = settings.shots and (settings.cut_labelled or not labelled)
+    pieces = _shot_pieces(chunks, longest, shots.Cuts(fps)) if cut else _counted(chunks)
+    number = 0
+    for first, frames in pieces:
+        if len(frames) < settings.min_s * fps and not (labelled and first == 0):
+            continue
+        place = {"key": f"{about['key']}-{number:04d}", "start_s": start_s + first / fps, "border": list(border)}
+        heard = probe.has_sound and settings.sound
+        yield _clip(path, {**about, **place}, _cropped(frames, probe, border, settings), fps, heard, settings)
+        number += 1
+    if not number:
+        raise WorkError(f"{path} holds no clip of at least {settings.min_s:g} s.")
+
+
+def _clip(
+    path: Path, about: dict[str, Any], frames: Pictures, fps: float, heard: bool, settings: PrepareSettings
+) -> Stored | Refused:
+    start_s = about["start_s"]
+    end_s = start_s + len(frames) / fps
+    if settings.stabilise:
+        steady = stabilise.stabilise(frames)
+        if steady.reason is not None:
+            return Refused(about["source"], round(start_s, 3), steady.reason)
+        frames = _fitted(steady.frames, settings.short_side_px)
+        about = {**about, "camera": np.asarray(steady.homographies, np.float64).round(6).tolist()}
+    sound = _until_silence(read.sound(path, settings.rate_hz, start_s, end_s), settings.rate_hz) if heard else None
+    return _stored({**about, "start_s": round(start_s, 6), "end_s": round(end_s, 6)}, frames, fps, sound, settings)
+
+
+def _stored(
+    about: dict[str, Any],
+    frames: Pictures,
+    fps: float,
+    sound: NDArray[np.int16] | None,
+    settings: PrepareSettings,
+    masks: Pictures | None = None,
+) -> Stored:
+    fwd, bwd = _flow(frames, settings)
+    return samples.clip(about, frames, fps, sound=sound, rate_hz=settings.rate_hz, fwd=fwd, bwd=bwd, masks=masks)
+
+
+def _scene(item: Item, about: dict[str, Any], settings: PrepareSettings) -> Stored:
+    """A synthetic scene. Its truth stays in the pixels and at the rate of rendering; `border` tells the crop."""
+    from sslkit.data import toybox
+
+    rendered = toybox.render(item.scene)
+    border = borders.borders(_spread(rendered.frames)) if settings.remove_borders and not item.still else _WHOLE
+    about = {**about, "border": list(border), "truth": _plain(rendered.truth)}
+    side_px = settings.short_side_px
+    frames = _fitted(_within(rendered.frames, border), side_px)
+    if item.still:
+        return samples.still(about, frames[0])
+    fps = settings.fps or float(toybox.FPS)
+    chosen = (np.arange(round(len(frames) * fps / toybox.FPS)) * toybox.FPS / fps + 1e-6).astype(int)
+    masks = _within(rendered.masks, border)
+    size = (frames.shape[2], frames.shape[1])
+    resized = np.stack([cv2.resize(masks[i], size, interpolation=cv2.INTER_NEAREST) for i in chosen]).astype(np.uint8)
+    sound = _resampled(rendered.sound, toybox.RATE_HZ, settings.rate_hz) if settings.sound else None
+    return _stored(about, frames[chosen], fps, sound, settings, resized)
+
+
+def _span(item: Item, duration_s: float, settings: PrepareSettings) -> tuple[float, float]:
+    """Start and end of the item in its file; short segments are widened around their middle."""
+    start_s, end_s = item.start_s or 0.0, item.end_s if item.end_s is not None else duration_s
+    missing_s = settings.widen_s - (end_s - start_s)
+    if item.end_s is None or missing_s <= 0:
+        return start_s, end_s
+    start_s = max(0.0, min(start_s - missing_s / 2, duration_s - settings.widen_s))
+    return start_s, start_s + settings.widen_s
+
+
+@functools.lru_cache(maxsize=4)
+def _looked_at(path: Path, changed: int, remove_borders: bool) -> tuple[read.Probe, Border]:
+    """What a video holds, and its black bars, kept because each segment asks again. changed: its time stamp."""
+    probe = read.probe(path)
+    if not probe.has_video:
+        raise WorkError(f"{path} holds sound but no pictures.")
+    return probe, _border(path, probe) if remove_borders else _WHOLE
+
+
+def _border(path: Path, probe: read.Probe) -> Border:
+    """Black bars of a video, found in a few of its frames; nothing when not one of them can be read."""
+    found = []
+    for place in range(_BORDER_FRAMES):
+        at_s = (place + 0.5) / _BORDER_FRAMES * probe.duration_s
+        try:
+            found.append(read.video(path, probe.fps, None, at_s, at_s + 0.5 / probe.fps).frames[0])
+        except WorkError:
+            # Durations in headers are estimates: the last places may lie beyond the end.
+            continue
+    return borders.borders(np.stack(found)) if found else _WHOLE
+
+
+def _reading_side(probe: read.Probe, border: Border, short_side_px: int) -> int:
+    """Short side at which a video is read so that its short side without border is, roughly, the wanted one."""
+    top, bottom, left, right = border
+    inner = min(probe.height - top - bottom, probe.width - left - right)
+    return 2 * math.ceil(min(probe.height, probe.width) * short_side_px / inner / 2)
+
+
+def _cropped(frames: Pictures, probe: read.Probe, border: Border, settings: PrepareSettings) -> Pictures:
+    if border == _WHOLE:
+        return frames
+    scale_y, scale_x = frames.shape[1] / probe.height, frames.shape[2] / probe.width
+    scales = (scale_y, scale_y, scale_x, scale_x)
+    top, bottom, left, right = (math.ceil(side * scale) for side, scale in zip(border, scales, strict=True))
+    return _fitted(_within(frames, (top, bottom, left, right)), settings.short_side_px)
+
+
+def _within(frames: Pictures, border: Border) -> Pictures:
+    top, bottom, left, right = border
+    return frames[:, top : frames.shape[1] - bottom, left : frames.shape[2] - right]
+
+
+def _fitted(frames: Pictures, short_side_px: int) -> Pictures:
+    """Pictures scaled to the short side, with even sides."""
+    size = picture.scaled_size(frames.shape[1], frames.shape[2], short_side_px)
+    if frames.shape[1:3] == size:
+        return np.ascontiguousarray(frames)
+    return np.stack([picture.fitted(np.ascontiguousarray(frame), *size) for frame in frames])
+
+
+def _counted(chunks: Iterable[Pictures]) -> Iterator[tuple[int, Pictures]]:
+    """Every chunk with the number of its first frame."""
+    first = 0
+    for chunk in chunks:
+        yield first, chunk
+        first += len(chunk)
+
+
+def _shot_pieces(chunks: Iterable[Pictures], longest: int, cuts: shots.Cuts) -> Iterator[tuple[int, Pictures]]:
+    """Shots, cut into pieces of at most `longest` frames, each with the number of its first frame.
+
+    Of the shot that goes on only what makes no full piece yet is held, so that memory stays bounded.
+    """
+    first, held = 0, None
+    for chunk in chunks:
+        held = chunk if held is None else np.concatenate([held, chunk])
+        for cut in cuts.add(chunk):
+            yield from _pieces(first, held[: cut - first], longest)
+            first, held = cut, held[cut - first :]
+        # Whether a shot begins in the last two frames is not known yet.
+        whole = max(0, len(held) - _UNCERTAIN_FRAMES) // longest * longest
+        yield from _pieces(first, held[:whole], longest)
+        first, held = first + whole, held[whole:].copy()
+    if held is not None:
+        yield from _pieces(first, held, longest)
+
+
+def _pieces(first: int, frames: Pictures, longest: int) -> Iterator[tuple[int, Pictures]]:
+    for at in range(0, len(frames), longest):
+        yield first + at, frames[at : at + longest]
+
+
+def _spread(frames: Pictures) -> Pictures:
+    places = (np.arange(_BORDER_FRAMES) + 0.5) / _BORDER_FRAMES * len(frames)
+    return np.asarray(frames[places.astype(int)])
+
+
+def _until_silence(sound: NDArray[np.int16], rate_hz: int) -> NDArray[np.int16]:
+    """Sound without the zeros that stand for what the file does not hold, where its sound ends before its pictures."""
+    heard = np.flatnonzero(sound)
+    end = int(heard[-1]) + 1 if len(heard) else 0
+    return sound[:end] if len(sound) - end > _SILENT_END_S * rate_hz else sound
+
+
+def _resampled(sound: NDArray[np.int16], from_hz: int, to_hz: int) -> NDArray[np.int16]:
+    if from_hz == to_hz:
+        return sound
+    from sslkit.media import write
+
+    return read.sound(write.flac(sound, from_hz), to_hz)
+
+
+def _flow(frames: Pictures, settings: PrepareSettings) -> tuple[Iterable[Pictures], Iterable[Pictures]]:
+    """Packed flow forwards, and between the frames in reverse: fields (2, H, W)."""
+    if settings.flow == "none" or len(frames) < 2:
+        return (), ()
+    # Only data with flow need torch, which takes long to load.
+    import torch
+
+    from sslkit.ops import flow
+
+    device = "cuda" if settings.flow == "tvl1" and torch.cuda.is_available() else "cpu"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        fwd, bwd = flow.fields(frames, settings.flow, settings.flow_bound_px, settings.backward, device)
+    finally:
+        torch.set_num_threads(threads)
+    return fwd, () if bwd is None else bwd
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, lists and dicts for JSON out of whatever numpy made of them."""
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return float(f"{value:.8g}") if math.isfinite(value) else None
+    return value

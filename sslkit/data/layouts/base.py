@@ -1,0 +1,115 @@
+"""What every layout yields, and how layouts look at folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from sslkit.errors import UserError
+
+VIDEOS = frozenset(
+    {".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp", ".ogv", ".ts", ".mts"}
+    | {".m2ts", ".vob"}
+)
+IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to prepare: a picture, a video, or a segment of a video.
+
+    source: its name for people, relative to SOURCE. group: all items of one source recording share it, and lie in one
+    split. key: short name. path: its file, None for a synthetic `scene`. start_s, end_s: segment, None for all of it.
+    problem: why it cannot be prepared at all (a listed file that is missing), None otherwise.
+    """
+
+    source: str
+    split: str
+    group: str
+    key: str
+    path: Path | None = None
+    label_name: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    scene: Any = None
+    problem: str | None = None
+
+    @property
+    def still(self) -> bool:
+        """Whether it is a single picture."""
+        return bool(self.scene.still) if self.scene is not None else is_image(self.path or Path(self.source))
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is that of a picture."""
+    return path.suffix.lower() in IMAGES
+
+
+def is_media(path: Path) -> bool:
+    """Whether the name is that of a picture or a video."""
+    return path.suffix.lower() in VIDEOS or is_image(path)
+
+
+def folder(source: str, layout: str, expected: str) -> Path:
+    """SOURCE as an existing folder. Raises UserError saying what was expected."""
+    path = Path(source)
+    if not path.is_dir():
+        what = "a file" if path.exists() else "nothing"
+        raise UserError(f"The layout {layout} expects {expected}, but there is {what} at {source}.")
+    return path
+
+
+def wrong(layout: str, path: Path, expected: str) -> UserError:
+    """The error for a folder of another layout: what was expected, and what is there."""
+    return UserError(f"The layout {layout} expects {expected} in {path}, but found {found(path)}.")
+
+
+def found(path: Path) -> str:
+    """What is in a folder, in a few words."""
+    if not path.is_dir():
+        return "no such folder"
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    names = [entry.name + "/" * entry.is_dir() for entry in entries]
+    if not names:
+        return "an empty folder"
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def media_files(root: Path) -> Iterator[Path]:
+    """Pictures and videos anywhere below a folder, sorted by relative path; hidden files and folders are left out."""
+    for path in files(root):
+        if is_media(path):
+            yield path
+
+
+def files(root: Path) -> Iterator[Path]:
+    """Files anywhere below a folder, sorted folder by folder; hidden ones are left out, links are followed."""
+    with os.scandir(root) as entries:
+        visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in visible:
+        if entry.is_dir():
+            yield from files(Path(entry.path))
+        else:
+            yield Path(entry.path)
+
+
+def rank(name: str, seed: int) -> str:
+    """A hash by which names are put into a random order that does not depend on the machine."""
+    return blake2b(f"{seed}/{name}".encode(errors="surrogateescape"), digest_size=16).hexdigest()
+
+
+def held_out(names: list[str], share: float, seed: int) -> set[str]:
+    """The `share` of the names that go to val: chosen by hash, at least one of two or more unless the share is 0."""
+    distinct = sorted(set(names), key=lambda name: rank(name, seed))
+    wanted = max(round(share * len(distinct)), 1 if share > 0 and len(distinct) > 1 else 0)
+    return set(distinct[:wanted])
+
+
+def problems(layout: str, path: Path, lines: list[str]) -> UserError:
+    """The error that reports every bad line of an annotation file at once."""
+    plural = "line" if len(lines) == 1 else "lines"
+    return UserError(f"The layout {layout} cannot use {len(lines)} {plural} of {path}: {'; '.join(lines)}.")

@@ -1,0 +1,260 @@
+"""Is a video played forwards or backwards, how sure is the network, and where in the picture does it see that?
+
+Source: Wei, Lim, Freeman, Zisserman, "Learning and Using the Arrow of Time", CVPR 2018.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sslkit.errors import UserError, WorkError
+from sslkit.media import borders, read, shots, write
+from sslkit.ops import flow
+from sslkit.report import picture
+from sslkit.types import Result
+
+Frames = NDArray[np.uint8]
+
+_BATCH_CLIPS = 4
+_SOUND_HZ = 48_000
+_SAME_S = 1e-6
+_CUT_LATE_FRAMES = 2  # a cut is told that many frames after it
+_UNDECIDED = 0.1  # logits this small are 47.5 to 52.5 %
+_BORDER_SEARCH_S = 60.0
+
+
+@dataclass(frozen=True)
+class ArrowSettings:
+    """How the videos that the network learnt from were prepared: a video is judged after the same preparation.
+
+    fps, short_side_px, flow_method, flow_bound_px, remove_borders: as in the data's dataset.json. fields: flow fields
+    in a clip. both_ways: also judge the reversed clip, whose flow is computed anew, and take half the difference of
+    the two logits and maps, in which a general leaning of the network towards one answer cancels.
+    """
+
+    fps: float
+    short_side_px: int
+    flow_method: Literal["dis", "tvl1"] = "dis"
+    flow_bound_px: float = 20.0
+    fields: int = 20
+    remove_borders: bool = True
+    both_ways: bool = True
+
+
+class Scorer(Protocol):
+    """What is needed of `sslkit.tasks.arrow_of_time.ArrowOfTime`, with its weights loaded."""
+
+    def score(self, flow: Tensor) -> tuple[Tensor, Tensor]:
+        """Packed flow (B, T, 2, H, W) uint8 to logits (B,) for forwards and maps (B, h, w) whose means they are."""
+
+    def to(self, device: torch.device) -> Any:
+        """Move to a device, in place."""
+
+    def eval(self) -> Any:
+        """Switch dropout and batch statistics off."""
+
+
+@dataclass(frozen=True)
+class _Clip:
+    start_s: float
+    end_s: float
+    logit: float
+    evidence: NDArray[np.float32]
+
+
+def arrow(
+    video: Path,
+    task: Scorer,
+    device: torch.device,
+    settings: ArrowSettings,
+    out: Path | None = None,
+    overlay: bool = False,
+) -> Result:
+    """Judge a video: `p_forward` and `verdict` for all of it and for each clip of `settings.fields` flow fields.
+
+    Clips share their first or last picture at most, except for the last one of a shot, which ends with it; none crosses
+    a cut. With `overlay` a copy of the video
+    with the evidence for the verdict in colour, and its sound, is written to the folder `out` as <name>-arrow.mp4.
+    Raises WorkError if the video cannot be read or no shot of it is long enough, UserError if `out` is missing or
+    already holds the overlay.
+    """
+    began = time.perf_counter()
+    target = _target(video, out) if overlay else None
+    task.to(device)
+    task.eval()
+    border = _border(video, settings) if settings.remove_borders else (0.0, 0.0, 0.0, 0.0)
+    clips = list(
+        _judged(_windows(_content(video, border, settings), settings.fields, settings.fps), task, device, settings)
+    )
+    if not clips:
+        raise WorkError(
+            f"{video} has no shot of {settings.fields + 1} pictures at {settings.fps:g} per second"
+            f" ({(settings.fields + 1) / settings.fps:.2g} s), which is what one clip takes: give a longer video."
+        )
+    logit = float(np.mean([clip.logit for clip in clips]))
+    if target is not None:
+        _write_overlay(target, video, clips, border, 1.0 if logit > 0 else -1.0)
+    return Result(
+        name="arrow",
+        fields={
+            "input": str(video),
+            "p_forward": round(_p(logit), 4),
+            "verdict": "forwards" if logit > 0 else "backwards",
+            "clips": [
+                {"start_s": round(c.start_s, 3), "end_s": round(c.end_s, 3), "p_forward": round(_p(c.logit), 4)}
+                for c in clips
+            ],
+            "overlay": None if target is None else str(target),
+        },
+        notes=[f"{video}: the network cannot tell, the verdict is a guess."] if abs(logit) < _UNDECIDED else [],
+        files={} if target is None else {"overlay": str(target)},
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _target(video: Path, out: Path | None) -> Path:
+    if out is None:
+        raise UserError(f"{video}: an overlay needs a folder to be written to: give --out.")
+    target = out / f"{video.stem}-arrow.mp4"
+    if target.exists():
+        raise UserError(f"{target} is already there: move it away or give another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _p(logit: float) -> float:
+    return float(torch.tensor(logit).sigmoid())
+
+
+def _border(video: Path, settings: ArrowSettings) -> tuple[float, float, float, float]:
+    """Black bars (top, bottom, left, right) as shares of the height and of the width."""
+    sample = read.video(video, fps=1.0, short_side_px=settings.short_side_px, end_s=_BORDER_SEARCH_S).frames
+    height, width = sample.shape[1:3]
+    top, bottom, left, right = borders.borders(sample)
+    return top / height, bottom / height, left / width, right / width
+
+
+def _inside(frames: Frames, border: tuple[float, float, float, float]) -> tuple[slice, slice]:
+    """Rows and columns of frames (T, H, W, 3) between the bars."""
+    height, width = frames.shape[1:3]
+    top, bottom, left, right = border
+    return (
+        slice(round(top * height), height - round(bottom * height)),
+        slice(round(left * width), width - round(right * width)),
+    )
+
+
+def _content(video: Path, border: tuple[float, float, float, float], settings: ArrowSettings) -> Iterator[Frames]:
+    """The video in chunks, without its bars, the short side of what remains as long as in the prepared data."""
+    about = read.probe(video)
+    top, bottom, left, right = border
+    remaining = min(about.height * (1 - top - bottom), about.width * (1 - left - right))
+    side_px = round(settings.short_side_px * min(about.height, about.width) / remaining)
+    for frames in read.video_chunks(video, settings.fps, side_px, chunk_frames=max(128, 4 * settings.fields)):
+        rows, columns = _inside(frames, border)
+        yield frames[:, rows, columns]
+
+
+def _windows(chunks: Iterable[Frames], fields: int, fps: float) -> Iterator[tuple[int, Frames]]:
+    """(number of the first frame, fields + 1 frames) for each clip; little more than a chunk is held at a time."""
+    cuts = shots.Cuts(fps)
+    held: Frames | None = None
+    held_from = shot_from = following = 0  # first frame that is held, of the shot, of the next clip
+    for chunk in chunks:
+        held = chunk if held is None else np.concatenate([held, chunk])
+        starts: list[int] = []
+        for cut in cuts.add(chunk):
+            starts += _starts(following, shot_from, cut, fields)
+            shot_from = following = cut
+        while following + fields + _CUT_LATE_FRAMES < held_from + len(held):
+            starts.append(following)
+            following += fields
+        yield from ((s, held[s - held_from : s - held_from + fields + 1]) for s in starts)
+        keep_from = max(shot_from, following - fields)
+        held, held_from = held[keep_from - held_from :], keep_from
+    if held is not None:
+        starts = _starts(following, shot_from, held_from + len(held), fields)
+        yield from ((s, held[s - held_from : s - held_from + fields + 1]) for s in starts)
+
+
+def _starts(following: int, start: int, end: int, fields: int) -> list[int]:
+    """First frames of the clips that are still to come in a shot [start, end); the last clip ends with the shot."""
+    starts = list(range(following, end - fields, fields))
+    reached = starts[-1] + fields if starts else following
+    if reached < end - 1 and end - start > fields:
+        starts.append(end - 1 - fields)
+    return starts
+
+
+def _judged(
+    windows: Iterable[tuple[int, Frames]], task: Scorer, device: torch.device, settings: ArrowSettings
+) -> Iterator[_Clip]:
+    windows = iter(windows)
+    while group := list(islice(windows, _BATCH_CLIPS)):
+        logits, maps = _scored([frames for _, frames in group], task, device, settings)
+        for (start, _), logit, evidence in zip(group, logits.tolist(), maps.numpy(), strict=True):
+            end = start + settings.fields + 1
+            yield _Clip(start / settings.fps, end / settings.fps, logit, evidence)
+
+
+@torch.inference_mode()
+def _scored(clips: list[Frames], task: Scorer, device: torch.device, settings: ArrowSettings) -> tuple[Tensor, Tensor]:
+    """Logits (B,) and maps (B, h, w) of clips, on the CPU."""
+    method, bound_px, both = settings.flow_method, settings.flow_bound_px, settings.both_ways
+    found = [flow.fields(clip, method, bound_px, backward=both, device=device) for clip in clips]
+    packed = [forwards for forwards, _ in found]
+    # The reversed clip plays its fields from the last to the first.
+    packed += [backwards[::-1] for _, backwards in found if backwards is not None]
+    logits, maps = (a.float().cpu() for a in task.score(torch.from_numpy(np.stack(packed)).to(device)))
+    if not both:
+        return logits, maps
+    (logits, reversed_logits), (maps, reversed_maps) = logits.chunk(2), maps.chunk(2)
+    return (logits - reversed_logits) / 2, (maps - reversed_maps) / 2
+
+
+def _write_overlay(
+    target: Path, video: Path, clips: list[_Clip], border: tuple[float, float, float, float], sign: float
+) -> None:
+    about = read.probe(video)
+    sound = read.sound(video, _SOUND_HZ) if about.has_sound else None
+    write.video(target, _overlaid(video, about.fps, clips, border, sign), about.fps, sound=sound, rate_hz=_SOUND_HZ)
+
+
+def _overlaid(
+    video: Path, fps: float, clips: list[_Clip], border: tuple[float, float, float, float], sign: float
+) -> Iterator[Frames]:
+    """Pictures (H, W, 3) of the video with the evidence on them, in one scale for all of it.
+
+    An odd last row or column is left out, as the encoder wants even sides.
+    """
+    evidence = sign * np.stack([clip.evidence for clip in clips])
+    scale = picture.heat_scale(evidence)
+    # One more entry, the last, for pictures of shots that are too short for a clip.
+    evidence = np.concatenate([evidence, np.zeros_like(evidence[:1])])
+    texts = [f"forwards: {_p(clip.logit):.0%}" for clip in clips] + ["too short to judge"]
+    seen = 0
+    for chunk in read.video_chunks(video, fps, chunk_frames=32):
+        which = _clips_at((seen + np.arange(len(chunk))) / fps, clips)
+        seen += len(chunk)
+        rows, columns = _inside(chunk, border)
+        shown = chunk.copy()
+        shown[:, rows, columns] = picture.overlay(chunk[:, rows, columns], evidence[which], scale)
+        height, width = (side - side % 2 for side in chunk.shape[1:3])
+        yield from picture.labelled(shown[:, :height, :width], [texts[i] for i in which])
+
+
+def _clips_at(times_s: NDArray[np.float64], clips: list[_Clip]) -> NDArray[np.int64]:
+    """Number of the clip that is shown at each time, -1 where there is none."""
+    starts, ends = (np.array([getattr(clip, name) for clip in clips]) for name in ("start_s", "end_s"))
+    which = np.searchsorted(starts, times_s + _SAME_S, side="right") - 1
+    return np.where(times_s < ends[which] - _SAME_S, which, -1)

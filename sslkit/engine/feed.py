@@ -1,0 +1,275 @@
+"""Batches for a run: which windows of which samples belong to a step, decoded by workers and brought to the device.
+
+What a step sees is a pure function of (seed, step): a resumed run, another number of workers and another number of
+processes all get the same global batches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as Indexed
+
+from sslkit.data import dataset as data
+from sslkit.engine import distributed
+from sslkit.errors import SslkitError, UserError, WorkError
+from sslkit.recipe import Plan
+from sslkit.types import Batch, Draw, Reads
+
+Collate = Callable[[Sequence[Any]], Batch]
+
+
+class Samples(Protocol):
+    """What the engine needs of a dataset; `sslkit.data.dataset.Dataset` has it."""
+
+    @property
+    def entries(self) -> Sequence[Any]:
+        """One object a sample, with a `key`."""
+
+    def usable(self, reads: Reads) -> list[int]:
+        """Positions of the samples that hold what is read."""
+
+    def windows(self, index: int, reads: Reads, draw: Draw | None) -> list[float]:
+        """Where the windows of a sample begin, in seconds."""
+
+    def read(self, index: int, starts: Sequence[float], reads: Reads) -> Any:
+        """One sample, decoded."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One sample to read: its position in the dataset and the starts of its windows in seconds."""
+
+    index: int
+    starts: tuple[float, ...]
+
+
+class Order:
+    """Which samples a step reads, as a pure function of (seed, step).
+
+    Epochs follow each other without a gap: place p of the endless order is entry p % n of the shuffle of epoch p // n,
+    and step s takes places s * batch to (s + 1) * batch, of which each rank takes its own run of `rank_batch`. Windows
+    are drawn for the place alone, so that they depend neither on the batch size nor on the number of processes.
+    """
+
+    def __init__(self, dataset: Samples, reads: Reads, plan: Plan, rank: int = 0) -> None:
+        self._dataset, self._reads, self._plan, self._rank = dataset, reads, plan, rank
+        self._usable = torch.tensor(dataset.usable(reads))
+        self._shuffles: dict[int, Tensor] = {}
+
+    def __call__(self, step: int) -> list[Request]:
+        """What this rank reads in a step, in order."""
+        first = step * self._plan.batch + self._rank * self._plan.rank_batch
+        return [self._request(place) for place in range(first, first + self._plan.rank_batch)]
+
+    def _request(self, place: int) -> Request:
+        epoch, entry = divmod(place, len(self._usable))
+        index = int(self._usable[self._shuffle(epoch)[entry]])
+        draw = Draw(self._plan.seed, place, stream="windows")
+        return Request(index, tuple(self._dataset.windows(index, self._reads, draw)))
+
+    def _shuffle(self, epoch: int) -> Tensor:
+        if epoch not in self._shuffles:
+            # A batch spans more than two epochs only when the dataset is tiny: forgetting costs little then.
+            self._shuffles = {e: s for e, s in self._shuffles.items() if e == epoch - 1}
+            self._shuffles[epoch] = Draw(self._plan.seed, epoch, stream="order").shuffle(len(self._usable))
+        return self._shuffles[epoch]
+
+
+class Feed:
+    """The batches of a run, raw and on the device, from `start_step` to the end of the plan.
+
+    dataset, reads: what is read of which samples. workers: processes that decode (0: in this process). waited_s:
+    seconds for which the loop waited for data. Iterating raises what the dataset raised, as WorkError or UserError: a
+    sample that cannot be read is never replaced in silence. `close` ends the workers; so does the end of the plan.
+    """
+
+    def __init__(
+        self,
+        dataset: Samples,
+        reads: Reads,
+        plan: Plan,
+        device: torch.device,
+        workers: int = 0,
+        start_step: int = 0,
+        rank: int | None = None,
+        collate: Collate = data.collate,
+    ) -> None:
+        self.dataset, self.step, self.waited_s = dataset, start_step, 0.0
+        self._stop, self._device, self._workers = plan.steps, device, workers
+        order = Order(dataset, reads, plan, distributed.rank() if rank is None else rank)
+        self._reader = _Reader(dataset, reads, collate, order)
+        self._batches: Generator[Batch, None, None] | None = None
+
+    def seek(self, step: int) -> None:
+        """Continue with the batch of another step."""
+        self.close()
+        self.step = step
+
+    def __iter__(self) -> Feed:
+        return self
+
+    def __next__(self) -> Batch:
+        """The batch of the next step. Raises StopIteration after the last step of the plan."""
+        began = time.perf_counter()
+        if self._batches is None:
+            self._batches = _batches(self._reader, range(self.step, self._stop), self._device, self._workers)
+        batch = next(self._batches)
+        self.step += 1
+        self.waited_s += time.perf_counter() - began
+        return batch
+
+    def close(self) -> None:
+        """End the workers. Iterating again starts new ones at the same step."""
+        if self._batches is not None:
+            self._batches.close()
+        self._batches = None
+
+    def keys(self, index: Tensor) -> list[str]:
+        """Names of the samples at the positions of `Batch.index`."""
+        return [str(self.dataset.entries[i].key) for i in index.tolist()]
+
+
+def once(
+    dataset: Samples,
+    reads: Reads,
+    batch: int,
+    device: torch.device,
+    workers: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    indices: Sequence[int] | None = None,
+    collate: Collate = data.collate,
+) -> Iterator[Batch]:
+    """Every usable sample once, in order, with its windows spread evenly: for evaluation.
+
+    The last batch may be smaller. indices: read these samples only. With `world` processes, each takes every
+    `world`-th sample from its rank on.
+    """
+    spread = reads.but(start="spread")
+    chosen = (dataset.usable(spread) if indices is None else list(indices))[rank::world]
+    inspection = _Inspection(dataset, spread, chosen, batch)
+    return _batches(_Reader(dataset, spread, collate, inspection), range(-(-len(chosen) // batch)), device, workers)
+
+
+@dataclass(frozen=True)
+class _Inspection:
+    """The samples `chosen`, one batch after the other."""
+
+    dataset: Samples
+    reads: Reads
+    chosen: list[int]
+    batch: int
+
+    def __call__(self, number: int) -> list[Request]:
+        these = self.chosen[number * self.batch : (number + 1) * self.batch]
+        return [Request(i, tuple(self.dataset.windows(i, self.reads, None))) for i in these]
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An error on its way from a worker: torch would wrap its sentence in a trace."""
+
+    kind: type[SslkitError]
+    sentence: str
+
+
+class _Reader(Indexed[Any]):
+    """Reads the batch of a number, in a worker. A batch travels as a dict, which torch knows how to pin."""
+
+    def __init__(
+        self, dataset: Samples, reads: Reads, collate: Collate, requests: Callable[[int], list[Request]]
+    ) -> None:
+        self._dataset, self._reads, self._collate, self._requests = dataset, reads, collate, requests
+
+    def __getitem__(self, number: int) -> dict[str, Any] | _Failure:
+        try:
+            return vars(self._collate([self._read(request) for request in self._requests(number)]))
+        except SslkitError as error:
+            return _Failure(UserError if isinstance(error, UserError) else WorkError, str(error))
+
+    def _read(self, request: Request) -> Any:
+        try:
+            return self._dataset.read(request.index, request.starts, self._reads)
+        except SslkitError:
+            raise
+        except (OSError, EOFError, ValueError) as error:
+            key = self._dataset.entries[request.index].key
+            raise WorkError(f"Sample {key} cannot be read ({error}); run prepare-data again.") from error
+
+
+def _batches(reader: _Reader, numbers: range, device: torch.device, workers: int) -> Generator[Batch, None, None]:
+    loader = _loader(reader, numbers, device, workers)
+    side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+    with explained():
+        for read in loader:
+            if isinstance(read, _Failure):
+                raise read.kind(read.sentence)
+            yield _moved(Batch(**read), device, side)
+
+
+def _loader(reader: _Reader, numbers: range, device: torch.device, workers: int) -> DataLoader[Any]:
+    # Forked workers start in milliseconds and need no pickled dataset; it is safe because they touch neither CUDA nor
+    # a pool of threads that the parent may hold. Elsewhere the platform's own start method is used.
+    fork = workers > 0 and "fork" in multiprocessing.get_all_start_methods()
+    return DataLoader(
+        reader,
+        batch_size=None,
+        sampler=numbers,
+        num_workers=workers,
+        collate_fn=_as_read,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=_begin_worker,
+        multiprocessing_context="fork" if fork else None,
+        # Its own generator: torch would otherwise draw from the global one, which belongs to the run's steps.
+        generator=torch.Generator(),
+    )
+
+
+def _as_read(read: Any) -> Any:
+    return read
+
+
+def _begin_worker(_: int) -> None:
+    """An interrupt reaches the whole process group; it is the parent that ends the run, after its last step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def _moved(batch: Batch, device: torch.device, side: torch.cuda.Stream | None) -> Batch:
+    """The batch on the device. On CUDA it is copied beside the step before, which the device is still computing."""
+    if side is None:
+        return batch.to(device)
+    with torch.cuda.stream(side):
+        moved = batch.to(device, non_blocking=True)
+    current = torch.cuda.current_stream(device)
+    current.wait_stream(side)
+    # The memory belongs to the side stream: it may not be used again before the step is through with it.
+    moved.map(lambda tensor: tensor.record_stream(current))
+    return moved
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Within, a worker that died raises WorkError with a way out; torch raises wherever the main process then is."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise WorkError(
+            f"A process that reads data died ({str(error).splitlines()[0]}); it may have run out of memory: use fewer "
+            "--workers or a smaller train.batch."
+        ) from error

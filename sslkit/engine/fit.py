@@ -1,0 +1,261 @@
+"""The one train loop of the package."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from sslkit.engine import distributed
+from sslkit.engine.device import kernels, place, precision
+from sslkit.engine.feed import Feed, explained
+from sslkit.engine.interrupt import Interrupt
+from sslkit.engine.optim import learning_rate, optimiser
+from sslkit.engine.run import Row, Run
+from sslkit.engine.validate import Validation
+from sslkit.engine.watch import Averages, Clock, LossWatch, require_finite
+from sslkit.errors import UserError
+from sslkit.recipe import Plan, Recipe, Train
+from sslkit.tasks.base import Task
+from sslkit.types import Answer, Batch, Draw
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+"""Called with the steps taken, the steps of the plan, and the figures of the last row."""
+
+
+@dataclass
+class Fit:
+    """What a training came to.
+
+    steps: taken since the beginning of the run. metrics: means of the last row of training. validation, best: the last
+    and the best row of validation ({"step", name: value}), None without any. last: the last validation itself, if it
+    was made now. seconds: of this call; waited_share: the part of its training that waited for data, 0 to 1.
+    samples_per_s: over all processes, validation and saving not counted.
+    """
+
+    steps: int
+    metrics: dict[str, float]
+    validation: Row | None = None
+    best: Row | None = None
+    last: Validation | None = field(default=None, repr=False)
+    seconds: float = 0.0
+    waited_share: float = 0.0
+    samples_per_s: float = 0.0
+
+
+def fit(
+    task: Task,
+    feed: Feed,
+    recipe: Recipe,
+    plan: Plan,
+    run: Run,
+    validate: Callable[[], Validation] | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """Train a task to the end of its plan, from the last checkpoint of the run if there is one.
+
+    A run that was interrupted and resumed ends with the same weights and rows as one that was not, on the CPU bit for
+    bit. Every `plan.validate_steps`, and at the end, the state is saved and `validate` is called (in the main process
+    only). SIGINT and SIGTERM save the state after the step, then raise KeyboardInterrupt.
+
+    Raises WorkError for a loss that is not finite, naming the step and the samples, and whatever the feed raises.
+    """
+    train, device = recipe.train, torch.device(plan.device)
+    place(task, device).train()
+    mover = optimiser(task, train, plan)
+    window, watch = Averages(), LossWatch(feed.keys)
+    start = _resume(run, task, mover, window, device)
+    clock = Clock(start, plan.batch, lambda: feed.waited_s)
+    model = _wrapped(task, train, device)
+    feed.seek(start)
+    last = None
+    with (
+        Interrupt() as interrupt,
+        kernels(device),
+        _own_randomness(device),
+        explained(),
+        contextlib.closing(feed),
+        contextlib.closing(run),
+    ):
+        if validate and _unjudged(run, start, plan):
+            last = _judge(validate, task, run, start, interrupt)
+        for step in range(start, plan.steps):
+            rate = learning_rate(step, train, plan)
+            for group in mover.param_groups:
+                group["lr"] = rate
+            batch = next(feed)
+            logs = _gradients(model, task, batch, step, train, plan)
+            watch.look(step, logs["loss"], batch.index)
+            if train.clip_norm:
+                nn.utils.clip_grad_norm_(task.parameters(), train.clip_norm)
+            mover.step()
+            task.after_step()
+            window.add(logs)
+            taken = step + 1
+            if taken % _log_every(plan) == 0 or taken == plan.steps:
+                watch.flush()
+                window = _log(window, run, taken, plan, rate, clock, progress)
+            stop = distributed.anywhere(interrupt.requested)
+            if stop or _due(taken, plan):
+                with clock.paused():
+                    watch.flush()
+                    _save(run, task, mover, window, taken)
+                    if stop:
+                        raise KeyboardInterrupt
+                    if validate:
+                        last = _judge(validate, task, run, taken, interrupt)
+    return _fit(run, start, plan.steps, clock, last)
+
+
+def _gradients(model: nn.Module, task: Task, batch: Batch, step: int, train: Train, plan: Plan) -> dict[str, Tensor]:
+    """Leave the gradients of a step in the parameters, and return its loss and logs."""
+    rank, device = distributed.rank(), torch.device(plan.device)
+    parts = _parts(batch, train.accumulate)
+    # Dropout draws from torch's global generator: seeded for the step, a resumed run needs no stored state.
+    torch.manual_seed(int(Draw(plan.seed, step, rank, stream="network").integers(high=2**63 - 1)))
+    model.zero_grad(set_to_none=True)
+    sums: dict[str, Tensor] = {}
+    for number, part in enumerate(parts):
+        share = len(part) / len(batch)
+        draw = Draw(plan.seed, step, rank, stream=f"views/{number}" if len(parts) > 1 else "views")
+        views = task.views(part, draw)
+        with _synchronised(model, number == len(parts) - 1):
+            with precision(device, plan.dtype):
+                answer: Answer = model(views)
+            (answer.loss * share).backward()  # type: ignore[no-untyped-call]
+        for name, value in {"loss": answer.loss, **answer.logs}.items():
+            sums[name] = sums.get(name, 0) + value.detach().double() * share
+    return sums
+
+
+def _parts(batch: Batch, count: int) -> list[Batch]:
+    """The batch in `count` parts of equal size, give or take one sample."""
+    cuts = torch.arange(len(batch)).tensor_split(min(count, len(batch)))
+    return [batch.map(lambda tensor, cut=cut: tensor[cut[0] : cut[-1] + 1]) for cut in cuts]
+
+
+def _synchronised(model: nn.Module, last: bool) -> AbstractContextManager[object]:
+    """Processes exchange gradients once a step, with those of its last part."""
+    if isinstance(model, DistributedDataParallel) and not last:
+        return model.no_sync()
+    return contextlib.nullcontext()
+
+
+def _wrapped(task: Task, train: Train, device: torch.device) -> nn.Module:
+    """The task as the loop calls it: over all processes, compiled."""
+    model: nn.Module = torch.compile(task) if train.compile else task  # type: ignore[assignment]
+    if distributed.world() == 1:
+        return model
+    ids = [torch.cuda.current_device()] if device.type == "cuda" else None
+    # A task may use a trunk only up to some layer, which leaves parameters without gradients.
+    return DistributedDataParallel(model, device_ids=ids, find_unused_parameters=True)
+
+
+@contextlib.contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    """The run seeds torch's global generators; the caller's come back."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def _due(step: int, plan: Plan) -> bool:
+    return step > 0 and (step % plan.validate_steps == 0 or step == plan.steps)
+
+
+def _unjudged(run: Run, step: int, plan: Plan) -> bool:
+    """Whether the run was stopped between saving and validating at a step."""
+    # The main process decides for all: the rows are changing under the eyes of the others.
+    done = not distributed.is_main() or any(row["step"] == step for row in run.rows("val"))
+    return _due(step, plan) and distributed.anywhere(not done)
+
+
+def _log_every(plan: Plan) -> int:
+    return max(1, min(50, plan.validate_steps, plan.steps // 20))
+
+
+def _resume(run: Run, task: Task, mover: Optimizer, window: Averages, device: torch.device) -> int:
+    """Load the last checkpoint, and return how many steps are taken."""
+    state = run.load()
+    if state is None:
+        run.rewind(0)
+        return 0
+    try:
+        task.load_state_dict(state["task"])
+        mover.load_state_dict(state["optimiser"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(f"{run.folder} was trained by another version of the task; choose another --out.") from error
+    window.load(state["window"], device)
+    step = int(state["step"])
+    run.rewind(step)
+    return step
+
+
+def _save(run: Run, task: Task, mover: Optimizer, window: Averages, step: int) -> None:
+    require_finite(task, step)
+    state = {"step": step, "task": task.state_dict(), "optimiser": mover.state_dict(), "window": window.state()}
+    run.save(state)
+
+
+def _log(
+    window: Averages, run: Run, step: int, plan: Plan, rate: float, clock: Clock, progress: Progress | None
+) -> Averages:
+    """Write the row of the steps since the last one, and begin the next."""
+    means = distributed.mean(window.means())
+    speed = clock.lap(step)
+    run.log(step, "train", {"lr": rate, **means}, speed)
+    if progress and distributed.is_main():
+        progress(step, plan.steps, {"lr": rate, **means, **speed})
+    return Averages()
+
+
+def _judge(
+    validate: Callable[[], Validation], task: Task, run: Run, step: int, interrupt: Interrupt
+) -> Validation | None:
+    """Validate in the main process, keep the weights if they are the best so far, and write the row, in this order:
+    a run that is killed in between validates again when it resumes."""
+    validation = None
+    if distributed.is_main():
+        with distributed.alone(), interrupt.at_once():
+            validation = validate()
+        best = best_row(run.rows("val"))
+        if best is None or _merit(validation.metrics) > _merit(best):
+            run.save({"step": step, "task": task.state_dict(), "metrics": validation.metrics}, "best.pt")
+        run.log(step, "val", validation.metrics)
+    distributed.barrier()
+    return validation
+
+
+def best_row(rows: list[Row]) -> Row | None:
+    """The best row of validation (the first of equals): by its first accuracy, or by the smallest loss without one."""
+    return max(rows, key=_merit, default=None)
+
+
+def _merit(metrics: Mapping[str, float]) -> float:
+    accuracies = [value for name, value in metrics.items() if name.endswith("accuracy")]
+    merit = accuracies[0] if accuracies else -metrics["loss"]
+    return merit if math.isfinite(merit) else -math.inf
+
+
+def _fit(run: Run, start: int, step: int, clock: Clock, last: Validation | None) -> Fit:
+    def figures(row: Row | None) -> dict[str, float]:
+        return {name: value for name, value in (row or {}).items() if name not in ("step", "split")}
+
+    rows = run.rows() if distributed.is_main() else []
+    trained, validated = ([row for row in rows if row["split"] == split] for split in ("train", "val"))
+    speed = clock.total(step) if step > start else {}
+    return Fit(
+        steps=step,
+        metrics=figures(trained[-1] if trained else None),
+        validation=validated[-1] if validated else None,
+        best=best_row(validated),
+        last=last,
+        seconds=clock.seconds,
+        **speed,
+    )

@@ -1,0 +1,369 @@
+"""The Python API: one function a command. Each takes plain values and returns a Result; the command line only prints it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sslkit import pages
+from sslkit import recipe as recipes
+from sslkit.data.dataset import Dataset, DatasetInfo
+from sslkit.data.prepare import prepare
+from sslkit.data.settings import PrepareSettings
+from sslkit.demos import arrow as arrow_demo
+from sslkit.engine import checkpoint, distributed
+from sslkit.engine.device import pick, place
+from sslkit.engine.feed import Feed
+from sslkit.engine.fit import Fit, fit
+from sslkit.engine.run import Run
+from sslkit.engine.validate import Validation, validate
+from sslkit.errors import SslkitError, UserError
+from sslkit.evals import finetune as finetuning
+from sslkit.evals import pretext
+from sslkit.evals import probe as probing
+from sslkit.recipe import Data, Plan, Recipe
+from sslkit.tasks import base as tasks
+from sslkit.types import Published, Result
+
+Progress = Callable[[int, int, str], None]
+
+# The embedded default: enough clips to learn from in minutes, with nothing in them but what the task is about.
+TOYBOX: dict[str, Any] = {"clips": 240, "stills": 120, "seconds": 2.0, "seed": 0}
+
+
+def prepare_data(
+    layout: str, source: str, out: Path, options: dict[str, Any], workers: int = 2, progress: Progress | None = None
+) -> Result:
+    """Decode media once into a prepared dataset; see `sslkit.data.prepare`."""
+    prepared = prepare(layout, source, out, _prepare_settings(options), workers, progress)
+    rows = [{"split": split, **counts} for split, counts in prepared.counts.items()]
+    notes = []
+    if prepared.skipped:
+        notes.append(f"{prepared.skipped} sources or clips were skipped; {out / 'skipped.jsonl'} says why.")
+    return Result(
+        name=f"{layout} prepared in {out}",
+        fields={
+            "out": str(out),
+            "layout": prepared.layout,
+            "classes": list(prepared.classes),
+            "skipped": prepared.skipped,
+        },
+        rows=rows,
+        notes=notes,
+        seconds=prepared.seconds,
+    )
+
+
+def pretrain(
+    task: str | None = None,
+    recipe: str | None = None,
+    data: Sequence[Path] = (),
+    out: Path | None = None,
+    tiny: bool = False,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    workers: int = 1,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Learn a pretext task, or go on learning it if `out` holds the same run unfinished.
+
+    Without data the toybox is made and used; without data and recipe, with the small settings (`tiny:`) of the task's
+    recipe. Raises UserError when the data lack what the task reads or were prepared otherwise than the recipe asks.
+    """
+    began = time.perf_counter()
+    if not (task or recipe):
+        raise UserError("Nothing to learn was named: give --task (sslkit tasks lists them) or --recipe.")
+    embedded = not data
+    plain = embedded and recipe is None
+    asked = recipes.load(recipe or str(task), set=overrides, tiny=tiny or plain)
+    if task and tasks.load(task) is not tasks.load(asked.task):
+        raise UserError(f"Recipe {recipe} is for --task {asked.task}, not {task}; leave --task out.")
+    chosen, out = pick(device), out or Path("runs") / asked.name
+    notes = []
+    if embedded:
+        data = [_toybox(asked, out.parent, workers, progress)]
+        notes.append(f"No --data was given: learnt from the toybox, made from seed 0 in {data[0]}.")
+    if plain and not tiny:
+        notes.append(f"No --data and no --recipe was given: the small settings of {asked.name} (tiny) were used.")
+    train = Dataset(data, "train")
+    _check_prepared(asked.data, train.info)
+    torch.manual_seed(asked.train.seed)
+    learner = tasks.build(asked.task, asked.settings)
+    reads = learner.train().reads()
+    plan = recipes.plan(asked, len(train.usable(reads)), distributed.world(), str(chosen))
+    left_out = len(train) - plan.samples
+    if left_out:
+        notes.append(f"{left_out} of {len(train)} training samples are too short for what the task reads.")
+    if dry_run:
+        fields = {"task": asked.task, "recipe": asked.name, "plan": plan.model_dump(mode="json"), "out": str(out)}
+        return Result(name=f"Plan of {asked.name}", fields=fields, notes=notes)
+    run = Run(out).open(asked, plan, [_data_record(folder) for folder in data])
+    if (out / "result.json").is_file() and run.finished:
+        return _earlier(out)
+    held_out = _held_out(data)
+
+    def judge() -> Validation:
+        assert held_out is not None
+        return validate(learner, held_out, asked.train.batch, chosen, workers, plan.seed, plan.dtype)
+
+    feed = Feed(train, reads, plan, chosen, workers)
+    show = _steps(progress, f"{asked.task}: training") if progress else None
+    fitted = fit(learner, feed, asked, plan, run, judge if held_out is not None else None, show)
+    if not distributed.is_main():
+        return Result(name=f"rank {distributed.rank()}")
+    return _finish(run, learner, plan, fitted, data, notes, workers, chosen, time.perf_counter() - began)
+
+
+def _finish(
+    run: Run,
+    learner: tasks.Task,
+    plan: Plan,
+    fitted: Fit,
+    data: Sequence[Path],
+    notes: list[str],
+    workers: int,
+    device: torch.device,
+    seconds: float,
+) -> Result:
+    """What stands at the end of a training: the best weights, judged and written, and the page."""
+    recipe = run.recipe
+    best = run.load("best.pt")
+    if best is not None:
+        learner.load_state_dict(best["task"])
+        notes.append(f"The weights are those of step {best['step']}, the best on the val split.")
+    judged: dict[str, Validation] = {}
+    for split in ("val", "test"):
+        dataset = _split(data, split)
+        if dataset is not None:
+            judged[split] = validate(learner, dataset, recipe.train.batch, device, workers, plan.seed, plan.dtype)
+    metrics = {"train_" + name: value for name, value in fitted.metrics.items() if name != "lr"}
+    for split, found in judged.items():
+        metrics |= {(f"{split}_{name}" if name != "accuracy" else f"{split}_pretext_accuracy"): value
+                    for name, value in found.metrics.items()}  # fmt: skip
+    headline = next((s for s in ("val", "test") if s in judged), None)
+    if headline:
+        metrics = {"pretext_accuracy": metrics.get(f"{headline}_pretext_accuracy", float("nan")), **metrics}
+    else:
+        notes.append("The data have no val split: the pretext accuracy on held-out media was not measured.")
+    settings = dict(Dataset(data, "train").info.settings)
+    files = run.export(learner, {"metrics": metrics, "data": settings})
+    result = Result(
+        name=f"{recipe.task}, {recipe.name}",
+        fields={
+            "run": str(run.folder),
+            "task": recipe.task,
+            "recipe": recipe.name,
+            "steps": fitted.steps,
+            "device": plan.device,
+            "waited_share": round(fitted.waited_share, 4),
+            "samples_per_s": round(fitted.samples_per_s, 2),
+        },
+        metrics={name: round(value, 4) for name, value in metrics.items()},
+        chance=learner.chance,
+        paper=Published(recipe.paper.value, recipe.paper.where, recipe.paper.metric) if recipe.paper else None,
+        files={**{name: str(path) for name, path in files.items()}, "report": str(run.folder / "report.html")},
+        notes=notes,
+        seconds=seconds,
+    )
+    pages.of_training(run, plan, learner, judged.get(headline) if headline else None, result)
+    with checkpoint.replacing(run.folder / "result.json") as file:
+        file.write(json.dumps({**result.record(), "name": result.name, "notes": notes}, indent=1).encode())
+    run.close()
+    return result
+
+
+def probe(
+    runs: Sequence[Path],
+    on: Sequence[Path],
+    inits: Sequence[str] = (),
+    recipe: str = "linear",
+    seeds: int = 1,
+    overrides: Sequence[str] = (),
+    out: Path | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Result:
+    """Measure frozen features of runs, of random networks and of supervised ones on a labelled dataset, side by side."""
+    asked = recipes.load_probe(recipe, set=overrides)
+    if asked.protocol == "pretext":
+        return _pretext(runs, on, out, pick(device), workers)
+    result = probing.probe(
+        list(runs), list(inits), list(on), asked, seeds=seeds, device=pick(device), workers=workers, progress=progress
+    )
+    return pages.of_rows(result, out or _beside(runs, "probe", on), "probe")
+
+
+def _pretext(runs: Sequence[Path], on: Sequence[Path], out: Path | None, device: torch.device, workers: int) -> Result:
+    if len(runs) != 1:
+        raise UserError("The pretext protocol takes one run: sslkit probe RUN --recipe pretext --on DATASET.")
+    learner, run = load_task(runs[0])
+    dataset = Dataset(on, "test")
+    _check_prepared(run.recipe.data, dataset.info)
+    result = pretext.evaluate(place(learner, device), dataset, device, workers)
+    result.fields["run"] = str(runs[0])
+    return pages.of_rows(result, out or _beside(runs, "pretext", on), "pretext")
+
+
+def finetune(
+    runs: Sequence[Path],
+    on: Sequence[Path],
+    inits: Sequence[str] = (),
+    recipe: str = "clips",
+    seeds: int = 1,
+    overrides: Sequence[str] = (),
+    out: Path | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Result:
+    """Train networks on with the labels of a dataset, from runs and from random weights, and test them side by side."""
+    asked = recipes.load_finetune(recipe, set=overrides)
+    folder = out or _beside(runs, "finetune", on)
+    result = finetuning.finetune(
+        list(runs), list(inits), list(on), asked, out=folder, seeds=seeds, device=pick(device), workers=workers,
+        progress=progress,
+    )  # fmt: skip
+    return pages.of_rows(result, folder, "finetune")
+
+
+def arrow(
+    videos: Sequence[Path], weights: Path, out: Path | None = None, overlay: bool = True, device: str = "auto"
+) -> Iterator[Result]:
+    """Forwards or backwards? One result a video; one that cannot be judged gives a result with an error."""
+    learner, run = load_task(weights)
+    if run.recipe.task != "arrow_of_time":
+        raise UserError(f"{weights} learnt {run.recipe.task}; sslkit arrow needs a run of arrow_of_time.")
+    chosen, settings = pick(device), _arrow_settings(run, learner)
+    folder = out or Path("runs") / "arrow"
+    for video in videos:
+        try:
+            yield arrow_demo.arrow(Path(video), learner, chosen, settings, folder if overlay else None, overlay)  # type: ignore[arg-type]
+        except SslkitError as error:
+            yield Result(name="arrow", fields={"input": str(video), "error": str(error), "kind": error.kind})
+
+
+def load_task(folder: Path) -> tuple[tasks.Task, Run]:
+    """The task of a run with its best weights (the last ones where nothing was validated), in evaluation mode."""
+    run = Run.read(folder)
+    state = run.load("best.pt") or run.load()
+    if state is None:
+        raise UserError(f"{folder} has no checkpoint yet; let its training go on first.")
+    learner = tasks.build(run.recipe.task, run.recipe.settings)
+    learner.load_state_dict(state["task"])
+    return learner.eval(), run
+
+
+@dataclass(frozen=True)
+class _Setting:
+    key: str
+    option: str
+
+
+_OPTIONS = [
+    _Setting("short_side_px", "--short-side-px {}"),
+    _Setting("fps", "--fps {}"),
+    _Setting("flow", "--flow {}"),
+    _Setting("stabilise", "--stabilise"),
+    _Setting("remove_borders", "--remove-borders"),
+]
+
+
+def _check_prepared(data: Data, info: DatasetInfo) -> None:
+    """Raise UserError when data were prepared otherwise than a recipe asks, naming the first difference and the option."""
+    for setting in _OPTIONS:
+        wanted = getattr(data, setting.key)
+        for folder, there in zip(info.folders, info.each, strict=True):
+            if wanted is not None and there.get(setting.key) != wanted:
+                option = setting.option.format(wanted)
+                raise UserError(
+                    f"{folder} was prepared with {setting.key} {there.get(setting.key)}, but the recipe asks for {wanted}: "
+                    f"prepare it with {option}, or change the recipe with --set data.{setting.key}=..."
+                )
+
+
+def _prepare_settings(options: dict[str, Any]) -> PrepareSettings:
+    known = PrepareSettings.model_fields
+    from pydantic import ValidationError
+
+    try:
+        return PrepareSettings(**{k: v for k, v in options.items() if v is not None})
+    except ValidationError as error:
+        found = [f"--{str(e['loc'][0]).replace('_', '-')}: {e['msg']}" for e in error.errors() if e["loc"][0] in known]
+        raise UserError("prepare-data: " + "; ".join(found or [str(error)]) + ".") from error
+
+
+def _toybox(recipe: Recipe, folder: Path, workers: int, progress: Progress | None) -> Path:
+    """The toybox, prepared as a recipe asks, in `folder`; made once."""
+    settings = {k: v for k, v in recipe.data.model_dump().items() if v is not None}
+    if tasks.build(recipe.task, recipe.settings).reads().flow:
+        settings.setdefault("flow", "dis")
+    settings.setdefault("short_side_px", 128)
+    name = "-".join(["toybox", *(f"{k}_{v}" for k, v in sorted(settings.items()))]).replace("short_side_px", "side")
+    out = folder / name.lower()
+    prepare("toybox", "", out, PrepareSettings(**TOYBOX, **settings), max(workers, 2), progress)
+    return out
+
+
+def _split(data: Sequence[Path], split: str) -> Dataset | None:
+    """A split of those folders that have it, or None."""
+    having = [folder for folder in data if (Path(folder) / f"{split}-index.jsonl").is_file()]
+    found = Dataset(having, split) if having else None
+    return found if found is not None and len(found) else None
+
+
+def _held_out(data: Sequence[Path]) -> Dataset | None:
+    return _split(data, "val")
+
+
+def _data_record(folder: Path) -> dict[str, Any]:
+    about = json.loads((Path(folder) / "dataset.json").read_text(encoding="utf-8"))
+    return {"folder": str(folder), "source_hash": about["source_hash"], "settings": about["settings"]}
+
+
+def _arrow_settings(run: Run, learner: tasks.Task) -> arrow_demo.ArrowSettings:
+    prepared = run.data[0]["settings"]
+    return arrow_demo.ArrowSettings(
+        fps=prepared["fps"] or 25.0,
+        short_side_px=prepared["short_side_px"],
+        flow_method=prepared["flow"],
+        flow_bound_px=prepared["flow_bound_px"],
+        fields=learner.trunks["sight"].takes.flow,
+        remove_borders=prepared["remove_borders"],
+    )
+
+
+def _earlier(out: Path) -> Result:
+    """The result of a run that had finished before."""
+    record = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    paper = record.get("paper")
+    kept = ("metrics", "chance", "paper", "rows", "files", "seconds", "name", "notes")
+    return Result(
+        name=record["name"],
+        fields={k: v for k, v in record.items() if k not in kept},
+        metrics=record.get("metrics", {}),
+        chance=record.get("chance"),
+        paper=Published(paper["value"], paper["where"]) if paper else None,
+        files=record.get("files", {}),
+        notes=[*record["notes"], f"{out} was finished before; nothing was trained now."],
+        seconds=record["seconds"],
+    )
+
+
+def _steps(progress: Progress, text: str) -> Callable[[int, int, Any], None]:
+    def show(done: int, total: int, figures: Any) -> None:
+        progress(done, total, f"{text}, " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
+
+    return show
+
+
+def _beside(runs: Sequence[Path], what: str, on: Sequence[Path]) -> Path:
+    parent = Path(runs[0]) if runs else Path("runs")
+    return parent / f"{what}-{'-'.join(Path(folder).name for folder in on)}"

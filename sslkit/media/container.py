@@ -1,0 +1,165 @@
+"""Open a media file, find its streams and decode them in presentation order, whatever container they come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+
+from sslkit.errors import WorkError
+
+Source = Path | bytes
+
+# Some containers round timestamps to a millisecond, so that the difference of two is off by as much.
+ROUNDING_S = 0.0015
+_SEEK_FROM_S = 1.0
+_LONGEST_GAP_S = 600.0
+_DAMAGED_PACKETS = 20
+
+
+def name(source: Source) -> str:
+    """What error messages call a source: its path, or where it came from."""
+    return "the media in memory" if isinstance(source, bytes) else str(source)
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[InputContainer]:
+    """A media file or its bytes, open for reading. Any failure inside the block becomes a WorkError naming the file.
+
+    The file is handed over as a stream and every protocol is refused, so a playlist can open neither an address on the
+    network nor another file.
+    """
+    with _stream(source) as stream:
+        try:
+            with av.open(stream, "r", options={"protocol_whitelist": "none"}) as container:
+                yield container
+        except (av.FFmpegError, OSError, ValueError, EOFError) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise WorkError(f"{name(source)} cannot be read as media: {reason}.") from error
+
+
+def _stream(source: Source) -> BinaryIO:
+    if isinstance(source, bytes):
+        return BytesIO(source)
+    path = Path(source)
+    if not path.is_file():
+        raise WorkError(f"{path} {'is not a file' if path.exists() else 'does not exist'}.")
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise WorkError(f"{path} cannot be opened: {error.strerror}.") from error
+
+
+def video_stream(container: InputContainer) -> Any:
+    """The first stream of moving pictures, None if there is none. Cover art does not count."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            # One process a core prepares data: threads inside each would only compete.
+            stream.codec_context.thread_count = 1
+            return stream
+    return None
+
+
+def sound_stream(container: InputContainer) -> Any:
+    """The first stream of sound, None if there is none."""
+    return container.streams.audio[0] if container.streams.audio else None
+
+
+def decoded(container: InputContainer, stream: Any) -> Iterator[tuple[float, Any]]:
+    """Frames of one stream as (time on the container's clock in seconds, frame).
+
+    A few damaged packets are passed over, as players do. Raises av.InvalidDataError at the 21st.
+    """
+    rate = stream.average_rate if stream.type == "video" else None
+    usual_s = float(1 / rate) if rate else 0.04
+    time_s, damaged = -usual_s, 0
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError:
+            damaged += 1
+            if damaged > _DAMAGED_PACKETS:
+                raise
+            continue
+        for frame in frames:
+            stamp = _stamp(container, frame)
+            time_s = time_s + usual_s if stamp is None else stamp
+            yield time_s, frame
+
+
+def _stamp(container: InputContainer, frame: Any) -> float | None:
+    """When a frame is presented, in seconds; None if the file does not say."""
+    # AVI stores no presentation times: what FFmpeg guesses there runs backwards around B-frames, the order does not.
+    stamp = frame.dts if container.format.name == "avi" or frame.pts is None else frame.pts
+    return None if stamp is None or frame.time_base is None else float(stamp * frame.time_base)
+
+
+def pictures(source: Source, start_s: float = 0.0) -> Iterator[tuple[float, float, Any]]:
+    """Decoded pictures (time_s, duration_s, frame) in order, from the one shown at `start_s` or a little earlier.
+
+    Times count from the first picture of the video, and only grow: a picture that would go back is dropped. Raises
+    WorkError if the file has no video or cannot be decoded, or if its times jump by more than ten minutes.
+    """
+    last_s = -1.0
+    for time_s, duration_s, frame in _sought(source, start_s):
+        if last_s >= 0 and time_s - last_s > _LONGEST_GAP_S:
+            raise WorkError(f"{name(source)} has timestamps that jump by {time_s - last_s:.0f} s at {last_s:.1f} s.")
+        if time_s > last_s:
+            yield time_s, duration_s, frame
+            last_s = time_s
+
+
+def _sought(source: Source, start_s: float) -> Iterator[tuple[float, float, Any]]:
+    """Pictures from the key frame before `start_s`, or from the beginning where the container cannot seek well."""
+    with opened(source) as container:
+        stream = needed_video_stream(container, source)
+        frames = decoded(container, stream)
+        first = next(frames, None)
+        if first is None:
+            raise WorkError(f"{name(source)} has a video stream, but no picture of it can be decoded.")
+        zero_s = first[0]
+        if start_s > _SEEK_FROM_S:
+            frames = decoded(container, stream)
+            first = _jump(container, stream, frames, zero_s + start_s)
+        if first is not None:
+            yield from _timed(chain([first], frames), stream, zero_s)
+            return
+    with opened(source) as container:
+        stream = needed_video_stream(container, source)
+        yield from _timed(decoded(container, stream), stream, zero_s)
+
+
+def needed_video_stream(container: InputContainer, source: Source) -> Any:
+    """The stream of moving pictures. Raises WorkError if there is none."""
+    stream = video_stream(container)
+    if stream is None:
+        raise WorkError(f"{name(source)} has no video stream.")
+    return stream
+
+
+def _jump(
+    container: InputContainer, stream: Any, frames: Iterator[tuple[float, Any]], target_s: float
+) -> tuple[float, Any] | None:
+    """Seek; the first picture there, None if it does not lie before the target or has no time of its own."""
+    try:
+        container.seek(int(target_s / stream.time_base), stream=stream)
+        first = next(frames, None)
+    except av.FFmpegError:
+        return None
+    if first is None or first[0] > target_s + ROUNDING_S or _stamp(container, first[1]) is None:
+        return None
+    return first
+
+
+def _timed(frames: Iterator[tuple[float, Any]], stream: Any, zero_s: float) -> Iterator[tuple[float, float, Any]]:
+    usual_s = float(1 / stream.average_rate) if stream.average_rate else 0.04
+    for time_s, frame in frames:
+        own_s = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else usual_s
+        yield time_s - zero_s, own_s, frame

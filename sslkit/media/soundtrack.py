@@ -1,0 +1,126 @@
+"""Cut the sound of a file to the clock of its pictures, sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from math import floor, gcd
+from typing import Any
+
+import av
+import numpy as np
+import soxr
+
+from sslkit.errors import WorkError
+from sslkit.media.container import ROUNDING_S, Source, decoded, name, opened, sound_stream, video_stream
+
+# Timestamps that stray less than this from the running count of samples are rounding, not a pause.
+_PAUSE_S = 0.03
+_LONGEST_GAP_S = 600.0
+# Lossy codecs need some blocks before their output is right, and the resampler some samples on either side.
+_RUN_IN_S = 0.5
+_RUN_OUT_S = 0.1
+
+
+def mono(source: Source, rate_hz: int, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray:
+    """Sound as (N,) int16 at `rate_hz`, sample 0 at `start_s` on the clock of the pictures: see `read.sound`."""
+    zero_s, file_hz = _clock(source)
+    first = round(start_s * rate_hz)
+    # Starting on an instant where samples of both rates fall makes a window equal to that part of the whole.
+    common = gcd(file_hz, rate_hz)
+    block = floor((first / rate_hz - _RUN_IN_S) * common)
+    begin = block * (file_hz // common)
+    end = None if end_s is None else round((end_s + _RUN_OUT_S) * file_hz)
+    ours = _resampled(_timeline(source, file_hz, zero_s, begin, end), file_hz, rate_hz)
+    ours = ours[first - block * (rate_hz // common) :]
+    if end_s is None:
+        return ours
+    wanted = max(0, round(end_s * rate_hz) - first)
+    return np.pad(ours[:wanted], (0, max(0, wanted - len(ours))))
+
+
+def _clock(source: Source) -> tuple[float, int]:
+    """When the clock of the pictures (without any: of the sound) starts in the file's own time; the sound's rate."""
+    with opened(source) as container:
+        stream = sound_stream(container)
+        if stream is None:
+            raise WorkError(f"{name(source)} has no sound stream.")
+        heard = next(decoded(container, stream), None)
+        if heard is None:
+            raise WorkError(f"{name(source)} has a sound stream, but nothing of it can be decoded.")
+        if video_stream(container) is None:
+            return heard[0], heard[1].sample_rate
+    with opened(source) as container:
+        shown = next(decoded(container, video_stream(container)), None)
+    return (heard if shown is None else shown)[0], heard[1].sample_rate
+
+
+def _timeline(source: Source, file_hz: int, zero_s: float, begin: int, end: int | None) -> Iterator[np.ndarray]:
+    """Pieces of float32 sound that cover the samples [begin, end) without a gap; sample 0 is at `zero_s`.
+
+    Blocks follow each other by their length; only where timestamps say otherwise by more than rounding is there a
+    pause, filled with zeros, or an overlap, cut off.
+    """
+    cursor, running = begin, None
+    for time_s, frame in _heard(source, zero_s + begin / file_hz):
+        samples = _float_mono(frame)
+        if frame.sample_rate != file_hz:
+            raise WorkError(f"{name(source)} changes its sampling rate at {time_s:.1f} s, which is not supported.")
+        stamped = round((time_s - zero_s) * file_hz)
+        start = stamped if running is None or abs(stamped - running) > _PAUSE_S * file_hz else running
+        running = start + len(samples)
+        if start - cursor > _LONGEST_GAP_S * file_hz:
+            raise WorkError(f"{name(source)} has a pause of more than ten minutes in its sound at {time_s:.1f} s.")
+        piece = np.concatenate([np.zeros(max(0, start - cursor), np.float32), samples[max(0, cursor - start) :]])
+        piece = piece if end is None else piece[: max(0, end - cursor)]
+        cursor += len(piece)
+        yield piece
+        if end is not None and cursor >= end:
+            return
+
+
+def _heard(source: Source, from_s: float) -> Iterator[tuple[float, Any]]:
+    """Blocks (time_s, frame) from before `from_s`; from the beginning where the container cannot seek well."""
+    with opened(source) as container:
+        stream = sound_stream(container)
+        frames = decoded(container, stream)
+        if from_s <= 0:
+            yield from frames
+            return
+        try:
+            container.seek(int(from_s / stream.time_base), stream=stream)
+            first = next(frames, None)
+        except av.FFmpegError:
+            first = None
+        if first is not None and first[0] <= from_s + ROUNDING_S:
+            yield from chain([first], frames)
+            return
+    with opened(source) as container:
+        yield from decoded(container, sound_stream(container))
+
+
+def _float_mono(frame: Any) -> np.ndarray:
+    """A block of sound as (N,) float32 in -1..1, the mean of its channels."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, len(frame.layout.channels)).T
+    if samples.dtype.kind == "u":
+        samples = (samples.astype(np.float32) - 128) / 128
+    elif samples.dtype.kind == "i":
+        samples = samples / float(2 ** (8 * samples.itemsize - 1))
+    return np.asarray(samples.mean(axis=0), dtype=np.float32)
+
+
+def _resampled(pieces: Iterator[np.ndarray], file_hz: int, rate_hz: int) -> np.ndarray:
+    """All pieces at the new rate as (N,) int16, without a delay."""
+    if file_hz == rate_hz:
+        out = [_int16(piece) for piece in pieces]
+    else:
+        stream = soxr.ResampleStream(file_hz, rate_hz, 1, dtype="float32")
+        out = [_int16(stream.resample_chunk(piece)) for piece in pieces]
+        out.append(_int16(stream.resample_chunk(np.zeros(0, np.float32), last=True)))
+    return np.concatenate(out) if out else np.zeros(0, np.int16)
+
+
+def _int16(samples: np.ndarray) -> np.ndarray:
+    return np.asarray(np.clip(np.rint(samples * 32768), -32768, 32767), dtype=np.int16)

@@ -1,0 +1,161 @@
+"""Encode pictures, video and sound to bytes or files: the way out for prepared datasets, overlays and reports."""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import os
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import soundfile
+from PIL import Image
+
+from sslkit.errors import WorkError
+
+_SOUND_BLOCK = 1024
+
+
+def video(
+    path: Path | None,
+    frames: Iterable[np.ndarray],
+    fps: float | Fraction,
+    sound: np.ndarray | None = None,
+    rate_hz: int = 16_000,
+    crf: int = 18,
+    keyframe_every: int = 12,
+) -> bytes:
+    """Encode pictures, and sound if given, as an MP4 (H.264 yuv420p, AAC): returned, and kept at `path`.
+
+    frames: (T, H, W, 3) uint8 RGB, or any iterable of (H, W, 3) pictures, so that long videos need not fit in memory;
+    H and W must be even. fps: picture k is shown at exactly k / fps, also for rates like 30000/1001. sound: (N,) int16
+    mono at `rate_hz`, starting with the first picture. crf: quality, lower is better. Equal input gives equal bytes.
+    Raises WorkError for an odd or changing size, for no pictures, or if the file cannot be written.
+    """
+    pictures = iter(frames)
+    first = next(pictures, None)
+    if first is None:
+        raise WorkError("A video without pictures cannot be written.")
+    height, width = _even(first)
+    buffer = BytesIO()
+    try:
+        with av.open(buffer, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
+            rate = Fraction(fps).limit_denominator(1001)
+            stream = _video_stream(container, rate, height, width, crf, keyframe_every)
+            tracks = [_video_packets(stream, chain([first], pictures), rate, (height, width))]
+            if sound is not None:
+                tracks.append(_sound_packets(container.add_stream("aac", rate=rate_hz, layout="mono"), sound, rate_hz))
+            for packet in _by_time(*tracks):
+                container.mux(packet)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise WorkError(f"A video of {width}x{height} pixels cannot be encoded: {error}.") from error
+    return _kept(buffer.getvalue(), path)
+
+
+def _even(picture: np.ndarray) -> tuple[int, int]:
+    height, width = picture.shape[:2]
+    if height % 2 or width % 2:
+        raise WorkError(f"A video needs even sides, but its pictures are {width}x{height}; cut or pad them first.")
+    return height, width
+
+
+@functools.cache
+def _codec() -> tuple[str, dict[str, str]]:
+    """The best encoder of H.264 (or the next best thing) that the installed PyAV carries."""
+    # B-frames would make decoders disagree on the first and last pictures; key frames come at their turn, not at cuts.
+    options = {
+        "libx264": {"preset": "medium", "bf": "0", "threads": "1", "sc_threshold": "0"},
+        "libopenh264": {"rc_mode": "quality"},
+        "mpeg4": {"bf": "0", "qscale": "3"},
+    }
+    for codec, settings in options.items():
+        if _can_encode(codec):
+            return codec, settings
+    raise WorkError("The installed PyAV can encode neither H.264 nor MPEG-4; reinstall it from PyPI: pip install av.")
+
+
+def _can_encode(codec: str) -> bool:
+    try:
+        return bool(av.codec.Codec(codec, "w"))
+    except av.codec.codec.UnknownCodecError:
+        return False
+
+
+def _video_stream(container: Any, rate: Fraction, height: int, width: int, crf: int, keyframe_every: int) -> Any:
+    codec, options = _codec()
+    quality = {"crf": str(crf)} if codec == "libx264" else {}
+    stream = container.add_stream(codec, rate=rate, options={**options, **quality, "g": str(keyframe_every)})
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def _video_packets(stream: Any, pictures: Iterable[np.ndarray], rate: Fraction, size: tuple[int, int]) -> Iterator[Any]:
+    for number, picture in enumerate(pictures):
+        if picture.shape[:2] != size:
+            raise WorkError(f"Picture {number} of a video has another size than its first one; scale them alike.")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        frame.pts, frame.time_base = number, 1 / rate
+        yield from stream.encode(frame)
+    yield from stream.encode(None)
+
+
+def _sound_packets(stream: Any, sound: np.ndarray, rate_hz: int) -> Iterator[Any]:
+    for begin in range(0, len(sound), _SOUND_BLOCK):
+        block = sound[begin : begin + _SOUND_BLOCK].astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(block[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate_hz, begin, Fraction(1, rate_hz)
+        yield from stream.encode(frame)
+    yield from stream.encode(None)
+
+
+def _by_time(*tracks: Iterator[Any]) -> Iterator[Any]:
+    """Packets of all streams in the order of their times, so that players need not jump about."""
+    return heapq.merge(*tracks, key=lambda packet: packet.dts * packet.time_base)
+
+
+def _kept(data: bytes, path: Path | None) -> bytes:
+    """Put the bytes at `path`, if there is one, in one step: nobody ever sees half a file."""
+    if path is not None:
+        part = path.with_name(path.name + ".part")
+        try:
+            part.write_bytes(data)
+            os.replace(part, path)
+        except OSError as error:
+            raise WorkError(f"{path} cannot be written: {error.strerror}.") from error
+    return data
+
+
+def jpeg(picture: np.ndarray, quality: int = 95) -> bytes:
+    """Encode a picture, (H, W, 3) RGB or (H, W) gray uint8, as JPEG without halving the colours (4:4:4)."""
+    buffer = BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def png(picture: np.ndarray, palette: np.ndarray | None = None) -> bytes:
+    """Encode a picture, (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) gray uint8, as PNG: nothing is lost.
+
+    palette: (up to 256, 3) uint8 colours; (H, W) values then stay what they are, object numbers for instance, and are
+    shown in these colours.
+    """
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    if palette is not None:
+        image = Image.fromarray(np.ascontiguousarray(picture), mode="P")
+        image.putpalette(np.asarray(palette, np.uint8).tobytes())
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def flac(sound: np.ndarray, rate_hz: int) -> bytes:
+    """Encode (N,) int16 mono sound as 16-bit FLAC: nothing is lost."""
+    buffer = BytesIO()
+    soundfile.write(buffer, np.asarray(sound, np.int16), rate_hz, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()

@@ -1,0 +1,127 @@
+"""Report pages of runs and evaluations: what to show, taken from a run's folder and its result."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sslkit.engine import checkpoint
+from sslkit.engine.run import Run, versions
+from sslkit.engine.validate import Validation
+from sslkit.recipe import Plan, dump
+from sslkit.report import chart, page, picture
+from sslkit.tasks.base import Task
+from sslkit.types import Panel, Result
+
+
+def of_training(run: Run, plan: Plan, task: Task, judged: Validation | None, result: Result) -> None:
+    """Write the report page of a finished training into its folder."""
+    recipe = run.recipe
+    paper = recipe.paper.value if recipe.paper and recipe.paper.metric == "pretext_accuracy" else None
+    charts = [
+        page.Chart(
+            "Loss", chart.curves(run.rows(), {"training": "loss"}, "loss"), "Mean over steps of training."
+        ),
+        page.Chart(
+            "Accuracy on the pretext task",
+            chart.curves(
+                _by_split(run), {"training": "train", "held out": "val"}, "percent", chance=task.chance, paper=paper
+            ),
+            "Held-out media are asked the plain question, without augmentation.",
+        ),
+    ]  # fmt: skip
+    if judged is not None and judged.confusion is not None:
+        note = "Rows: the right answer. Columns: what the network said."
+        charts.append(page.Chart("What was taken for what", chart.confusion(judged.confusion, task.classes), note))
+    panels = [] if judged is None else task.show(judged.views, judged.answer)
+    panels += _filters(task)
+    page.write(
+        run.folder / "report.html",
+        page.Page(
+            title=f"{recipe.task}: {recipe.name}",
+            lead=recipe.about,
+            headline=_headline(result),
+            notes=result.notes,
+            panels=panels,
+            charts=charts,
+            recipe_yaml=dump(recipe),
+            facts=_facts(result, plan),
+            command=_command(),
+        ),
+    )
+
+
+def of_rows(result: Result, folder: Path, name: str) -> Result:
+    """Write `<name>.html` and `<name>.json` for an evaluation into `folder`, and return the result with both paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.html"
+    result.files = {**result.files, "report": str(path), "json": str(folder / f"{name}.json")}
+    charts = []
+    by = "init" if any("init" in row for row in result.rows) else "label"
+    main = [row for row in result.rows if isinstance(row.get("value"), (int, float)) and "spread" not in row]
+    for metric in dict.fromkeys(str(row.get("metric", "")) for row in main):
+        rows = [row for row in main if str(row.get("metric", "")) == metric]
+        within = "layer" if len({row.get("layer") for row in rows}) > 1 else None
+        svg = chart.bars(rows, by=by, within=within, chance=result.chance, x_label=metric)
+        charts.append(page.Chart(metric, svg))
+    page.write(
+        path,
+        page.Page(
+            title=result.name,
+            headline=_headline(result),
+            notes=result.notes,
+            panels=result.panels,
+            charts=charts,
+            tables=[page.Table("All rows", result.rows)] if result.rows else [],
+            facts=_facts(result, None),
+            command=_command(),
+        ),
+    )
+    with checkpoint.replacing(folder / f"{name}.json") as file:
+        file.write(json.dumps(result.record(), indent=1).encode())
+    return result
+
+
+def _by_split(run: Run) -> list[dict[str, Any]]:
+    return [{"step": row["step"], row["split"]: row["accuracy"]} for row in run.rows() if "accuracy" in row]
+
+
+def _headline(result: Result) -> list[page.Figure]:
+    names = [n for n in ("pretext_accuracy", *result.metrics) if n in result.metrics]
+    shown = list(dict.fromkeys(n for n in names if "accuracy" in n or "top1" in n))[:3]
+    return [
+        page.Figure(
+            name.replace("_", " "),
+            result.metrics[name],
+            chance=result.chance,
+            paper=result.paper if name == names[0] else None,
+        )
+        for name in shown
+    ]
+
+
+def _filters(task: Task) -> list[Panel]:
+    """First-layer filters of each trunk, largest kernels first found."""
+    panels = []
+    for name, trunk in task.trunks.items():
+        first = next(m for m in trunk.modules() if isinstance(m, torch.nn.Conv2d))
+        pictures = picture.filters(first.weight.detach())
+        panels.append(Panel(f"First-layer filters ({name})", [pictures], note="Each filter has its own scale.", columns=1))
+    return panels
+
+
+def _facts(result: Result, plan: Plan | None) -> dict[str, Any]:
+    plain = {k: v for k, v in result.fields.items() if isinstance(v, (str, int, float))}
+    plain["seconds"] = round(result.seconds, 1)
+    facts: dict[str, Any] = {**plain, "metrics": result.metrics, "versions": versions()}
+    if plan is not None:
+        facts["plan"] = {k: str(v) for k, v in plan.model_dump(mode="json").items()}
+    return facts
+
+
+def _command() -> str:
+    return " ".join(["sslkit", *sys.argv[1:]])

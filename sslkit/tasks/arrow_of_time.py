@@ -1,0 +1,134 @@
+"""Arrow of time: the optical flow of a clip is played forwards or backwards, and the network says which.
+
+Cut: the same window of flow twice, once as computed on the frames, once as computed on the reversed frames (it is not
+the negated forward flow). Asked: does time run forwards? Answered by T-CAM, whose last maps show where the evidence is.
+
+Source: Wei, Lim, Freeman, Zisserman, "Learning and Using the Arrow of Time", CVPR 2018; code donglaiw/AoT_TCAM.
+Departures: both directions of a window are in the same batch (a batch of 48 samples is the paper's 96 clips); flow is
+read from JPEG planes with 128 as exact zero; TV-L1 is our own or DIS is used in its place, as the data were prepared.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sslkit.models import trunk as trunks
+from sslkit.ops.colour import flow_to_rgb, heat_to_rgb
+from sslkit.ops.crop import corner_boxes, cut
+from sslkit.ops.flow import flip_horizontal
+from sslkit.tasks.base import Shortcut, Task, TaskSettings, Views, rows_of, sight
+from sslkit.types import Answer, Batch, Draw, Panel, Reads
+
+
+class Settings(TaskSettings):
+    """trunk_settings: arguments of the T-CAM network. flip: mirror at random. start: how windows are drawn."""
+
+    trunk_settings: dict[str, int | float | bool] = {}
+    flip: bool = True
+    moving: bool = True
+
+
+class ArrowOfTime(Task):
+    """Forwards or backwards, from flow; see the module's docstring."""
+
+    Settings = Settings
+    short_name = "aot"
+    classes = ("backwards", "forwards")
+    shortcuts = (
+        Shortcut(
+            "black borders",
+            "noise of the encoder in the black bars, which depends on the direction of time",
+            "prepare-data finds and removes borders (remove_borders)",
+            "Wei 2018: trained with bars 98.1 %, bars zeroed at test 87.9 %; 46 % of UCF101 clips have bars",
+        ),
+        Shortcut(
+            "camera motion",
+            "film makers zoom in and tilt down",
+            "prepare-data stabilises every clip by homographies (stabilise)",
+            "Wei 2018: trained with camera motion 88.3 %, stabilised at test 75.2 %; 73 % of UCF101 clips have it",
+        ),
+        Shortcut(
+            "negated flow",
+            "flow of a reversed clip that was made by negating the forward flow",
+            "flow is computed again on the reversed frames",
+            "donglaiw/AoT_TCAM keeps it in a folder of its own",
+        ),
+        Shortcut(
+            "encoder order",
+            "predicted frames of a video codec differ from the frames that they were predicted from",
+            "all frames are decoded, cleaned and scaled before flow is computed, alike in both directions",
+            "Wei 2018 collected Motion-JPEG clips for this reason",
+        ),
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.trunk = trunks.build("tcam", settings.trunk_settings)
+        self.head = nn.Linear(self.trunk.widths["fuse2"], 1)
+        self.trunks = {"sight": self.trunk}
+
+    def reads(self) -> Reads:
+        start = "spread" if not self.training else "moving" if self.settings.moving else "any"
+        return self.trunk.takes.but(backward=True, start=start)
+
+    @torch.no_grad()
+    def views(self, batch: Batch, draw: Draw) -> Views:
+        """x (2 * B * clips, T, 2, S, S) uint8; target is 1 where time runs forwards; sample is the row of the batch."""
+        flow, size_px = sight(batch, self.trunk.takes)
+        target = torch.tensor([1, 0], device=flow.device).repeat(len(flow) // 2)
+        boxes = corner_boxes(size_px, self.trunk.crop_px, draw if self.training else None)
+        x = cut(flow, boxes, self.trunk.crop_px)
+        if self.training and self.settings.flip:
+            chosen = (draw.uniform(len(x)) < 0.5).to(x.device)
+            x = torch.where(chosen[:, None, None, None, None], flip_horizontal(x), x)
+        return {"x": x, "target": target, "sample": rows_of(x, batch)}
+
+    def forward(self, views: Views) -> Answer:
+        logit, heat = self.score(views["x"])
+        target = views["target"]
+        accuracy = ((logit > 0) == (target == 1)).float().mean() * 100
+        return Answer(
+            loss=F.binary_cross_entropy_with_logits(logit, target.float()),
+            logs={"accuracy": accuracy.detach()},
+            scores=torch.stack([-logit / 2, logit / 2], 1).detach(),
+            target=target,
+            sample=views["sample"],
+            pictures={"heat": heat.detach()},
+        )
+
+    def score(self, flow: Tensor) -> tuple[Tensor, Tensor]:
+        """Logit (N,) that time runs forwards, and the map (N, h, w) of evidence whose mean it is, bias included.
+
+        flow: packed (N, T, 2, H, W), of any height and width.
+        """
+        maps = self.trunk(flow)["fuse2"]
+        heat = torch.einsum("nchw,c->nhw", maps.float(), self.head.weight[0].float()) + self.head.bias.float()
+        return heat.mean((1, 2)), heat
+
+    def show(self, views: Views, answer: Answer) -> list[Panel]:
+        assert answer.scores is not None
+        n = min(16, len(views["x"]))
+        middle = flow_to_rgb(views["x"][:n, views["x"].shape[1] // 2])
+        heat = answer.pictures["heat"][:n]
+        scale = heat.abs().flatten().float().quantile(0.98).clamp(min=1e-6)
+        large = F.interpolate((heat / scale)[:, None].float(), middle.shape[1:3], mode="bilinear")[:, 0]
+        both = torch.cat([middle, heat_to_rgb(large)], 2).cpu().numpy()
+        forwards = answer.scores[:n].softmax(1)[:, 1].tolist()
+        true = views["target"][:n].tolist()
+        return [
+            Panel(
+                title="Forwards or backwards?",
+                pictures=list(both),
+                captions=[
+                    f"{self.classes[t]}: {p if t else 1 - p:.0%} sure" for t, p in zip(true, forwards, strict=True)
+                ],
+                right=[(p > 0.5) == bool(t) for t, p in zip(true, forwards, strict=True)],
+                note="Left: the flow in the middle of the window (hue: direction, strength: speed). "
+                "Right: the evidence, red for forwards, blue for backwards. Clips come in pairs, as filmed and reversed.",
+                columns=4,
+            )
+        ]
+
+
+TASK = ArrowOfTime

@@ -1,0 +1,122 @@
+"""What a pretext task is: what is cut from raw media, what is asked, and what answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from sslkit import catalog
+from sslkit.errors import UserError
+from sslkit.models.trunk import Trunk
+from sslkit.types import Answer, Batch, Draw, Panel, Reads
+
+Views = dict[str, Tensor]
+
+
+class TaskSettings(BaseModel):
+    """Base of every task's `settings:` block: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A known way to cheat at a task.
+
+    name: short. cue: the signal that gives the answer away. control: the setting or preparation step that removes it.
+    source: where it was reported, with the published figures if there are any.
+    """
+
+    name: str
+    cue: str
+    control: str
+    source: str
+
+
+class Task(nn.Module):
+    """One pretext task. A task opens no file, chooses no device and owns no optimiser.
+
+    Class members: Settings (the recipe's `settings:` block), short_name (a second name for `--task`), shortcuts.
+    Instance members: trunks (what evaluations keep), classes (what the answers are called; empty if not a
+    classification), chance (the accuracy of guessing, None if that has no meaning).
+    `self.training` tells `views` whether to augment (training) or to ask the plain question (validation).
+    """
+
+    Settings: ClassVar[type[TaskSettings]] = TaskSettings
+    short_name: ClassVar[str | None] = None
+    shortcuts: ClassVar[tuple[Shortcut, ...]] = ()
+
+    trunks: Mapping[str, Trunk]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy in percent of guessing, where all answers are equally frequent."""
+        return 100.0 / len(self.classes) if self.classes else None
+
+    def reads(self) -> Reads:
+        """What a sample must hold, given the settings and whether the task is training."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def views(self, batch: Batch, draw: Draw) -> Views:
+        """Cut and distort a raw batch, and write down the right answer. Same device as the batch, no gradients."""
+        raise NotImplementedError
+
+    def forward(self, views: Views) -> Answer:
+        """Ask the network and compare with the right answer."""
+        raise NotImplementedError
+
+    def show(self, views: Views, answer: Answer) -> list[Panel]:
+        """Pictures of what was asked and what was answered."""
+        raise NotImplementedError
+
+    def after_step(self) -> None:
+        """Called after each optimiser step: memory banks, moving averages."""
+
+
+def sight(batch: Batch, takes: Reads) -> tuple[Tensor, Tensor]:
+    """What a trunk looks at, clips unfolded: raw (B * clips, ...) pictures or flow, and the (B * clips, 2) `size_px`.
+
+    Pictures are (N, 3, H, W) where the trunk takes one frame, else (N, T, 3, H, W); flow is (N, T, 2, H, W).
+    """
+    media = batch.flow if takes.flow else batch.frames
+    if media is None:
+        raise ValueError("the batch holds no " + ("flow" if takes.flow else "frames") + ": reads() did not ask for it")
+    raw = media.flatten(0, 1)
+    if not takes.flow and takes.frames == 1:
+        raw = raw[:, 0]
+    return raw, batch.size_px.repeat_interleave(media.shape[1], 0)
+
+
+def rows_of(x: Tensor, batch: Batch) -> Tensor:
+    """The row of the batch that each of the questions `x` came from, int64, when all rows gave equally many in order."""
+    return torch.arange(len(batch), device=x.device).repeat_interleave(len(x) // len(batch))
+
+
+def names() -> list[str]:
+    """Names of all tasks."""
+    return catalog.names("sslkit.tasks")
+
+
+def load(name: str) -> type[Task]:
+    """The task class of a name (file name, dashes allowed) or of a task's short name. Raises UserError if unknown."""
+    known, wanted = names(), name.replace("-", "_")
+    if wanted in known:
+        task: type[Task] = catalog.load("sslkit.tasks", wanted).TASK
+        return task
+    by_short_name = {s: task for n in known if (s := (task := catalog.load("sslkit.tasks", n).TASK).short_name)}
+    if wanted not in by_short_name:
+        raise UserError(f"No task is called {name!r}; {catalog.nearest(wanted, [*known, *by_short_name])}.")
+    return by_short_name[wanted]
+
+
+def build(name: str, settings: Mapping[str, Any] | None = None) -> Task:
+    """A task with its settings block, ready to train."""
+    task = load(name)
+    return task(task.Settings.model_validate(dict(settings or {})))  # type: ignore[call-arg]

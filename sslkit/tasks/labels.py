@@ -1,0 +1,108 @@
+"""Labels: plain supervised classification on any trunk. Not a pretext task, but the one that finetuning and supervised
+controls train with the same engine.
+
+Cut: one crop of a picture, or of a window of flow. Asked: the class. Answered by one linear layer on the pooled last
+maps of the trunk.
+
+Source: the usual practice; for flow windows Wei et al. 2018 (T-CAM with its last layer replaced).
+Departures: none.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sslkit.models import trunk as trunks
+from sslkit.ops.crop import centre_boxes, corner_boxes, crop, cut, mirror, resized_boxes
+from sslkit.ops.flow import flip_horizontal
+from sslkit.tasks.base import Task, TaskSettings, Views, rows_of, sight
+from sslkit.types import Answer, Batch, Draw, Panel, Reads
+
+
+class Settings(TaskSettings):
+    """classes: names, in the order of the dataset's labels. scale: share of the area of a training crop of a picture.
+
+    flip: mirror at random; switch it off where left and right are classes. clips: windows read from a training sample.
+    """
+
+    trunk: str
+    trunk_settings: dict[str, int | float | bool] = {}
+    classes: tuple[str, ...]
+    dropout: float = 0.5
+    scale: tuple[float, float] = (0.3, 1.0)
+    flip: bool = True
+    centre_share: float = 0.875
+
+
+class Labels(Task):
+    """Supervised classification; see the module's docstring."""
+
+    Settings = Settings
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.classes = settings.classes
+        self.trunk = trunks.build(settings.trunk, settings.trunk_settings)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.head = nn.Linear(self.trunk.vector_width, len(settings.classes))
+        self.trunks = {"sight": self.trunk}
+
+    def reads(self) -> Reads:
+        return self.trunk.takes.but(start="any" if self.training else "spread")
+
+    @torch.no_grad()
+    def views(self, batch: Batch, draw: Draw) -> Views:
+        """x (N, ..., S, S), raw values; target (N,), one a window."""
+        raw, size_px = sight(batch, self.trunk.takes)
+        target = batch.label.repeat_interleave(len(raw) // len(batch))
+        x = self.augmented(raw, size_px, draw) if self.training else self.plain(raw, size_px)
+        return {"x": x, "target": target, "sample": rows_of(x, batch)}
+
+    def plain(self, raw: Tensor, size_px: Tensor) -> Tensor:
+        """The central crop, as evaluations see it."""
+        return plain_crop(self.trunk, raw, size_px, self.settings.centre_share)
+
+    def augmented(self, raw: Tensor, size_px: Tensor, draw: Draw) -> Tensor:
+        """A random crop, mirrored at random; flow is cut at one of five places, without scaling."""
+        flip = (draw.uniform(len(raw)) < 0.5) & self.settings.flip
+        if self.trunk.takes.flow:
+            x = cut(raw, corner_boxes(size_px, self.trunk.crop_px, draw), self.trunk.crop_px)
+            return torch.where(flip.to(x.device)[:, None, None, None, None], flip_horizontal(x), x)
+        return mirror(crop(raw, resized_boxes(size_px, draw, self.settings.scale), self.trunk.crop_px), flip)
+
+    def forward(self, views: Views) -> Answer:
+        scores: Tensor = self.head(self.dropout(self.trunk.vector(self.trunk(views["x"]))))
+        target = views["target"]
+        accuracy = (scores.argmax(1) == target).float().mean() * 100
+        return Answer(
+            loss=F.cross_entropy(scores, target),
+            logs={"accuracy": accuracy.detach()},
+            scores=scores.detach(),
+            target=target,
+            sample=views["sample"],
+        )
+
+    def show(self, views: Views, answer: Answer) -> list[Panel]:
+        if self.trunk.takes.flow or answer.scores is None:
+            return []
+        n = min(24, len(views["x"]))
+        said, true = answer.scores[:n].argmax(1).tolist(), views["target"][:n].tolist()
+        return [
+            Panel(
+                title="Which class is it?",
+                pictures=list(views["x"][:n].clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()),
+                captions=[f"{self.classes[t]}, said {self.classes[s]}" for t, s in zip(true, said, strict=True)],
+                right=[t == s for t, s in zip(true, said, strict=True)],
+            )
+        ]
+
+
+def plain_crop(trunk: trunks.Trunk, raw: Tensor, size_px: Tensor, centre_share: float = 0.875) -> Tensor:
+    """The central crop of raw media that an evaluation feeds to a trunk: flow as it is, pictures scaled."""
+    if trunk.takes.flow:
+        return cut(raw, corner_boxes(size_px, trunk.crop_px, None), trunk.crop_px)
+    return crop(raw, centre_boxes(size_px, centre_share), trunk.crop_px)
+
+
+TASK = Labels

@@ -1,0 +1,36 @@
+"""Fixtures that tests of several folders share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def media_root() -> Path:
+    """The folder of real media: $SSLKIT_MEDIA or ../shared/media beside the repository. Skips the test without it."""
+    root = Path(os.environ.get("SSLKIT_MEDIA") or Path(__file__).parents[2] / "shared" / "media")
+    if not root.is_dir():
+        pytest.skip(f"no real media: {root} does not exist; set SSLKIT_MEDIA")
+    return root
+
+
+@pytest.fixture(scope="session")
+def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real MP4 of 2 s: 50 pictures of 96x64 at 25 fps, 16 kHz sound.
+
+    The mean brightness of picture k is 20 + 4k, so `round((frame.mean() - 20) / 4)` reads its number; at 1.0 s (picture
+    25, sample 16000) a tone of 1 kHz begins.
+    """
+    from sslkit.media import write
+
+    frames = np.repeat((20 + 4 * np.arange(50, dtype=np.uint8))[:, None, None, None], 3, axis=3)
+    frames = np.ascontiguousarray(np.broadcast_to(frames, (50, 64, 96, 3)))
+    tone = (12_000 * np.sin(2 * np.pi * 1000 * np.arange(32_000) / 16_000)).astype(np.int16)
+    tone[:16_000] = 0
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    write.video(path, frames, 25, tone, 16_000)
+    return path
