@@ -79,7 +79,8 @@ def prepare_data(
     limit: Annotated[int | None, typer.Option(help="At most so many items of each split.")] = None,
     max_skipped: Annotated[float | None, typer.Option(help="Share of unreadable input to accept, 0 to 1.")] = None,
     overrides: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, such as widen_s=2.7; repeatable.")
+        list[str],
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, such as widen_s=2.7; repeatable."),
     ] = [],  # noqa: B006
     workers: Workers = None,
     as_json: Json = False,

@@ -1,4 +1,4 @@
-"""The Python API: one function a command. Each takes plain values and returns a Result; the command line only prints it."""
+"""The Python API: one function a command. Each takes plain values and returns a Result that the command line prints."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def probe(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Result:
-    """Measure frozen features of runs, of random networks and of supervised ones on a labelled dataset, side by side."""
+    """Measure frozen features of runs, random networks and supervised ones on a labelled dataset, side by side."""
     asked = recipes.load_probe(recipe, set=overrides)
     if asked.protocol == "pretext":
         return _pretext(runs, on, out, pick(device), workers)
@@ -277,15 +277,15 @@ _OPTIONS = [
 
 
 def _check_prepared(data: Data, info: DatasetInfo) -> None:
-    """Raise UserError when data were prepared otherwise than a recipe asks, naming the first difference and the option."""
+    """Raise UserError when data were prepared otherwise than a recipe asks, naming the first difference."""
     for setting in _OPTIONS:
         wanted = getattr(data, setting.key)
         for folder, there in zip(info.folders, info.each, strict=True):
             if wanted is not None and there.get(setting.key) != wanted:
                 option = setting.option.format(wanted)
                 raise UserError(
-                    f"{folder} was prepared with {setting.key} {there.get(setting.key)}, but the recipe asks for {wanted}: "
-                    f"prepare it with {option}, or change the recipe with --set data.{setting.key}=..."
+                    f"{folder} was prepared with {setting.key} {there.get(setting.key)}, but the recipe asks for "
+                    f"{wanted}: prepare it with {option}, or change the recipe with --set data.{setting.key}=..."
                 )
 
 

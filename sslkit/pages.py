@@ -110,7 +110,9 @@ def _filters(task: Task) -> list[Panel]:
     for name, trunk in task.trunks.items():
         first = next(m for m in trunk.modules() if isinstance(m, torch.nn.Conv2d))
         pictures = picture.filters(first.weight.detach())
-        panels.append(Panel(f"First-layer filters ({name})", [pictures], note="Each filter has its own scale.", columns=1))
+        panels.append(
+            Panel(f"First-layer filters ({name})", [pictures], note="Each filter has its own scale.", columns=1)
+        )
     return panels
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -74,10 +74,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.label)
 
-    def map(self, function: Any) -> Batch:
+    def map(self, function: Callable[[Tensor], Any]) -> Batch:
         """A batch with `function` applied to every tensor: `batch.map(lambda t: t.pin_memory())`."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
-        moved = {name: None if value is None else function(value) for name, value in values.items()}
+        moved: dict[str, Any] = {name: None if v is None else function(v) for name, v in values.items()}
         return Batch(**moved, extra={name: function(value) for name, value in self.extra.items()})
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:

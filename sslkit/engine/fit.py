@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -138,7 +139,11 @@ def _gradients(model: nn.Module, task: Task, batch: Batch, step: int, train: Tra
 def _parts(batch: Batch, count: int) -> list[Batch]:
     """The batch in `count` parts of equal size, give or take one sample."""
     cuts = torch.arange(len(batch)).tensor_split(min(count, len(batch)))
-    return [batch.map(lambda tensor, cut=cut: tensor[cut[0] : cut[-1] + 1]) for cut in cuts]
+    return [batch.map(partial(_rows, first=int(cut[0]), last=int(cut[-1]))) for cut in cuts]
+
+
+def _rows(tensor: Tensor, first: int, last: int) -> Tensor:
+    return tensor[first : last + 1]
 
 
 def _synchronised(model: nn.Module, last: bool) -> AbstractContextManager[object]:

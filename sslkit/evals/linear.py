@@ -97,7 +97,7 @@ def fit(
     """The minimum of mean cross entropy + l2 / 2 |weight|^2; the bias is not penalised.
 
     rows (N, D) float, label (N,) int64 below `classes`. start: where to begin, which saves steps and changes nothing
-    else. tolerance: on the gradient's largest entry, in the rescaled coordinates; at 1e-5 answers have stopped changing.
+    else. tolerance: on the gradient's largest entry, in the rescaled coordinates; at 1e-5 answers stop changing.
     sklearn's C is 1 / (l2 N).
     Raises WorkError for features that are not finite.
     """

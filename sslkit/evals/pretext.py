@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,7 +65,7 @@ def _row(name: str, chosen: Tensor, found: Validation) -> dict[str, Any]:
     low, high = _interval(right, sample)
     row = {
         "label": name,
-        "samples": int(sample.unique().numel()),
+        "samples": len(set(sample.tolist())),
         "questions": len(target),
         "metric": "pretext_accuracy",
         "value": round(float(right.mean()) * 100, 2),
@@ -79,7 +80,7 @@ def _row(name: str, chosen: Tensor, found: Validation) -> dict[str, Any]:
 
 def _interval(right: Tensor, sample: Tensor) -> tuple[float, float]:
     """95 % bootstrap interval of the mean of `right` (N,), drawing whole samples with replacement."""
-    order = sample.unique(return_inverse=True)[1]
+    order = torch.from_numpy(np.unique(sample.numpy(), return_inverse=True)[1])
     count = torch.bincount(order).double()
     hits = torch.zeros_like(count).index_add_(0, order, right)
     drawn = torch.randint(len(count), (_RESAMPLED, len(count)), generator=torch.Generator().manual_seed(0))

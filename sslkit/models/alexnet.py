@@ -45,6 +45,7 @@ class AlexNetBN(Trunk):
             self.widths |= {"fc6": fc, "fc7": fc}
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
+        """Maps of the layers; see `Trunk.forward`."""
         x, maps = self.normalise(raw), {}
         for name, conv in self.convs.items():
             x = maps[name] = conv(x)

@@ -33,6 +33,7 @@ class NIN(Trunk):
         self.widths = {"block1": second, "block2": full, "block3": full, "block4": full}
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
+        """Maps of the layers; see `Trunk.forward`."""
         x, maps = self.normalise(raw), {}
         for name, block in self.blocks.items():
             x = maps[name] = block(x)

@@ -8,7 +8,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Normalise(nn.Module):
-    """Raw RGB (B, 3, H, W), 0 to 255, to zero mean and unit variance by the constants that torchvision's networks use."""
+    """Raw RGB (B, 3, H, W), 0 to 255, to about zero mean and unit variance by torchvision's constants."""
 
     mean: Tensor
     std: Tensor
@@ -19,4 +19,5 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).reshape(1, 3, 1, 1) * 255, persistent=False)
 
     def forward(self, raw: Tensor) -> Tensor:
+        """Float pictures, standardised per channel."""
         return (raw.float() - self.mean) / self.std

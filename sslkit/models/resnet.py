@@ -38,6 +38,7 @@ class ResNet(Trunk):
         self.widths = {"conv1": width} | {f"res{i + 2}": width * 2**i * grow for i in range(4)}
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
+        """Maps of the layers; see `Trunk.forward`."""
         net = self.net
         maps = {"conv1": net.relu(net.bn1(net.conv1(self.normalise(raw))))}
         x = net.maxpool(maps["conv1"])

@@ -56,6 +56,7 @@ class TCAM(Trunk):
         self.widths |= {"fuse1": fuse, "fuse2": fuse}
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
+        """Maps of the layers; see `Trunk.forward`."""
         batch, fields, _, height, width = raw.shape
         x = (raw.float() - 128) / self.full_scale
         x = x.reshape(batch * self.chunks, 2 * fields // self.chunks, height, width)

@@ -92,10 +92,12 @@ def load(path: Path) -> tuple[Trunk, dict[str, Any]]:
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             header = json.loads((file.metadata() or {})["sslkit"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         trunk = build(header["name"], header["settings"])
     except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path} is not a trunk written by sslkit ({error}): train one with sslkit pretrain.") from error
+        raise UserError(
+            f"{path} is not a trunk written by sslkit ({error}): train one with sslkit pretrain."
+        ) from error
     fit = {k for k, v in trunk.state_dict().items() if k in tensors and tensors[k].shape == v.shape}
     if len(fit) < len(trunk.state_dict()):
         missing = sorted(set(trunk.state_dict()) - fit)

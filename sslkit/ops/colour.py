@@ -23,6 +23,8 @@ def flow_to_rgb(flow: Tensor, full_scale: float = 40.0) -> Tensor:
 def heat_to_rgb(heat: Tensor) -> Tensor:
     """Heat (..., H, W) in [-1, 1] as pictures (..., H, W, 3) uint8: blue against, grey neither, red for."""
     heat = heat.float().clamp(-1, 1)[..., None]
-    blue, grey, red = (torch.tensor(c, device=heat.device) for c in ([40.0, 90, 220], [225.0, 225, 225], [215.0, 40, 30]))
+    blue, grey, red = (
+        torch.tensor(c, device=heat.device) for c in ([40.0, 90, 220], [225.0, 225, 225], [215.0, 40, 30])
+    )
     colours = grey + heat.clamp(min=0) * (red - grey) - heat.clamp(max=0) * (blue - grey)
     return colours.round().to(torch.uint8)

@@ -1,7 +1,7 @@
 """Crops of whole batches on the device. Each is split in two: a box is drawn (CPU), then it is cut out (any device).
 
-Boxes are (B, 4) float32 `(y0, x0, y1, x1)` in pixels, where pixel i covers [i, i + 1). Pictures are (B, ..., H, W); what
-lies between the first and the last two axes is cut alike (channels, frames). `size_px` (B, 2) int64 says which part of
+Boxes are (B, 4) float32 `(y0, x0, y1, x1)` in pixels; pixel i covers [i, i + 1). Pictures are (B, ..., H, W); what lies
+between the first and the last two axes is cut alike (channels, frames). `size_px` (B, 2) int64 says which part of
 the common canvas is picture; boxes stay inside it.
 """
 
@@ -58,7 +58,7 @@ def corner_boxes(size_px: Tensor, side_px: int, draw: Draw | None) -> Tensor:
 
 
 def _placed(size: Tensor, box: Tensor, place: Tensor) -> Tensor:
-    """Boxes of (B, 2) sides `box`, at a (B, 2) share `place` of the room that is left: 0 top or left, 1 bottom or right."""
+    """Boxes of (B, 2) sides `box` at a (B, 2) share `place` of the room left: 0 top or left, 1 bottom or right."""
     start = (size - box) * place
     return torch.cat([start, start + box], 1)
 

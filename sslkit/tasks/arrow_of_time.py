@@ -20,7 +20,7 @@ from sslkit.tasks.base import Shortcut, Task, TaskSettings, Views, rows_of, sigh
 from sslkit.types import Answer, Batch, Draw, Panel, Reads
 
 
-class Settings(TaskSettings):
+class ArrowSettings(TaskSettings):
     """trunk_settings: arguments of the T-CAM network. flip: mirror at random. start: how windows are drawn."""
 
     trunk_settings: dict[str, int | float | bool] = {}
@@ -31,7 +31,7 @@ class Settings(TaskSettings):
 class ArrowOfTime(Task):
     """Forwards or backwards, from flow; see the module's docstring."""
 
-    Settings = Settings
+    Settings = ArrowSettings
     short_name = "aot"
     classes = ("backwards", "forwards")
     shortcuts = (
@@ -61,7 +61,7 @@ class ArrowOfTime(Task):
         ),
     )
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ArrowSettings) -> None:
         super().__init__()
         self.settings = settings
         self.trunk = trunks.build("tcam", settings.trunk_settings)
@@ -125,7 +125,7 @@ class ArrowOfTime(Task):
                 ],
                 right=[(p > 0.5) == bool(t) for t, p in zip(true, forwards, strict=True)],
                 note="Left: the flow in the middle of the window (hue: direction, strength: speed). "
-                "Right: the evidence, red for forwards, blue for backwards. Clips come in pairs, as filmed and reversed.",
+                "Right: the evidence, red for forwards, blue for backwards. Clips come as filmed and reversed.",
                 columns=4,
             )
         ]

@@ -95,7 +95,7 @@ def sight(batch: Batch, takes: Reads) -> tuple[Tensor, Tensor]:
 
 
 def rows_of(x: Tensor, batch: Batch) -> Tensor:
-    """The row of the batch that each of the questions `x` came from, int64, when all rows gave equally many in order."""
+    """The row of the batch that each of the questions `x` came from, int64; all rows gave equally many, in order."""
     return torch.arange(len(batch), device=x.device).repeat_interleave(len(x) // len(batch))
 
 
@@ -110,7 +110,11 @@ def load(name: str) -> type[Task]:
     if wanted in known:
         task: type[Task] = catalog.load("sslkit.tasks", wanted).TASK
         return task
-    by_short_name = {s: task for n in known if (s := (task := catalog.load("sslkit.tasks", n).TASK).short_name)}
+    by_short_name: dict[str, type[Task]] = {}
+    for one in known:
+        other: type[Task] = catalog.load("sslkit.tasks", one).TASK
+        if other.short_name:
+            by_short_name[other.short_name] = other
     if wanted not in by_short_name:
         raise UserError(f"No task is called {name!r}; {catalog.nearest(wanted, [*known, *by_short_name])}.")
     return by_short_name[wanted]
@@ -119,4 +123,4 @@ def load(name: str) -> type[Task]:
 def build(name: str, settings: Mapping[str, Any] | None = None) -> Task:
     """A task with its settings block, ready to train."""
     task = load(name)
-    return task(task.Settings.model_validate(dict(settings or {})))  # type: ignore[call-arg]
+    return task(task.Settings.model_validate(dict(settings or {})))

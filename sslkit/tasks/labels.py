@@ -19,7 +19,7 @@ from sslkit.tasks.base import Task, TaskSettings, Views, rows_of, sight
 from sslkit.types import Answer, Batch, Draw, Panel, Reads
 
 
-class Settings(TaskSettings):
+class LabelsSettings(TaskSettings):
     """classes: names, in the order of the dataset's labels. scale: share of the area of a training crop of a picture.
 
     flip: mirror at random; switch it off where left and right are classes. clips: windows read from a training sample.
@@ -37,9 +37,9 @@ class Settings(TaskSettings):
 class Labels(Task):
     """Supervised classification; see the module's docstring."""
 
-    Settings = Settings
+    Settings = LabelsSettings
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: LabelsSettings) -> None:
         super().__init__()
         self.settings = settings
         self.classes = settings.classes

@@ -20,8 +20,8 @@ from sslkit.types import Answer, Batch, Draw, Panel, Reads
 TURNS = ("0", "90", "180", "270")
 
 
-class Settings(TaskSettings):
-    """trunk: network and its arguments. scale: share of the area that a training crop covers. flip: mirror at random."""
+class RotationSettings(TaskSettings):
+    """trunk: network and its arguments. scale: share of the area that a training crop covers. flip: mirror."""
 
     trunk: str = "alexnet_bn"
     trunk_settings: dict[str, int | float | bool] = {}
@@ -33,7 +33,7 @@ class Settings(TaskSettings):
 class Rotation(Task):
     """Four-way classification of quarter turns; see the module's docstring."""
 
-    Settings = Settings
+    Settings = RotationSettings
     classes = TURNS
     shortcuts = (
         Shortcut(
@@ -56,7 +56,7 @@ class Rotation(Task):
         ),
     )
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RotationSettings) -> None:
         super().__init__()
         self.settings = settings
         self.trunk = trunks.build(settings.trunk, settings.trunk_settings)

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from sslkit.data.prepare import prepare
 from sslkit.data.settings import PrepareSettings
 

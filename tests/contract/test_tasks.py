@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from sslkit import recipe as recipes
 from sslkit.data.dataset import Dataset, collate
 from sslkit.engine.feed import Feed

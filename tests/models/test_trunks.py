@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+
 from sslkit.errors import UserError, WorkError
 from sslkit.models import trunk as trunks
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torchvision.transforms.functional as reference
+
 from sslkit.ops import crop as ops
 from sslkit.types import Draw
 

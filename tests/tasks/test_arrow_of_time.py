@@ -1,4 +1,5 @@
 import torch
+
 from sslkit.tasks import base
 from sslkit.types import Batch, Draw
 

@@ -1,4 +1,5 @@
 import torch
+
 from sslkit.tasks import base
 from sslkit.types import Batch, Draw
 
@@ -22,7 +23,8 @@ def test_the_answer_can_be_read_from_the_pixels() -> None:
     for training in (True, False):
         views = task.train(training).views(pictures(6), Draw(0, 0))
         x = views["x"].mean(1)
-        sides = torch.stack([x[:, :8].mean((1, 2)), x[:, :, :8].mean((1, 2)), x[:, -8:].mean((1, 2)), x[:, :, -8:].mean((1, 2))])
+        top, left, bottom, right = x[:, :8], x[:, :, :8], x[:, -8:], x[:, :, -8:]
+        sides = torch.stack([side.mean((1, 2)) for side in (top, left, bottom, right)])
         assert torch.equal(sides.argmax(0), views["target"])
         assert views["target"].tolist() == [0, 1, 2, 3] * 6
 
