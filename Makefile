@@ -27,7 +27,7 @@ help:
 quickstart: .venv/.installed
 	$(BIN)/sslkit pretrain --task aot --out $(QUICK)/aot
 	$(BIN)/sslkit probe $(QUICK)/aot --on $(QUICK)/toybox-* --init random --out $(QUICK)/probe
-	@rm -rf $(QUICK)/clips && mkdir -p $(QUICK)/clips
+	@rm -rf $(QUICK)/clips $(QUICK)/arrow && mkdir -p $(QUICK)/clips
 	@for shard in $(QUICK)/toybox-*/test-00000.tar; do \
 		tar -tf $$shard | grep '\.mp4$$' | sort | head -n 4 > $(QUICK)/clips/list.txt; \
 		tar -xf $$shard -C $(QUICK)/clips -T $(QUICK)/clips/list.txt; \

@@ -96,7 +96,7 @@ def prepare_data(
         shots=shots, sound=False if no_sound else None, val_share=val_share, fold=fold, seed=seed, clips=clips,
         stills=stills, limit=limit, max_skipped=max_skipped,
     )  # fmt: skip
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in given.items() if value is not None} | _assigned(overrides)
     with _telling(as_json, paths[0] if len(paths) > 1 else layout) as output, output.progress() as progress:
         if len(paths) != 2 and (layout, len(paths)) != ("toybox", 1):
             raise UserError(f"prepare-data {layout} needs SOURCE and OUT, but {len(paths)} paths were given.")
@@ -254,6 +254,15 @@ def recipes(
         path = recipe.find(None, name)
         text = path.read_text(encoding="utf-8")
         output.rows([{"name": path.stem, "path": path, "text": text}]) if as_json else output.text(text)
+
+
+def _assigned(overrides: Sequence[str]) -> dict[str, str]:
+    """`--set KEY=VALUE` of prepare-data, whose settings are flat and check their own types."""
+    pairs = [assignment.partition("=") for assignment in overrides]
+    for key, equals, value in pairs:
+        if not (key and equals):
+            raise UserError(f"--set {key}{equals}{value}: write KEY=VALUE.")
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _listed(names: Sequence[str]) -> list[str]:

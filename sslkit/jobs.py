@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from sslkit import pages
 from sslkit import recipe as recipes
+from sslkit.catalog import nearest
 from sslkit.data.dataset import Dataset, DatasetInfo
 from sslkit.data.prepare import prepare
 from sslkit.data.settings import PrepareSettings
@@ -291,13 +293,17 @@ def _check_prepared(data: Data, info: DatasetInfo) -> None:
 
 def _prepare_settings(options: dict[str, Any]) -> PrepareSettings:
     known = PrepareSettings.model_fields
-    from pydantic import ValidationError
-
+    mistakes = [
+        f"{key}: no setting of prepare-data; {nearest(key, list(known))}" for key in options if key not in known
+    ]
+    settings = PrepareSettings()
     try:
-        return PrepareSettings(**{k: v for k, v in options.items() if v is not None})
+        settings = PrepareSettings(**{key: value for key, value in options.items() if key in known})
     except ValidationError as error:
-        found = [f"--{str(e['loc'][0]).replace('_', '-')}: {e['msg']}" for e in error.errors() if e["loc"][0] in known]
-        raise UserError("prepare-data: " + "; ".join(found or [str(error)]) + ".") from error
+        mistakes += [f"{e['loc'][0]}: {e['msg']}" for e in error.errors()]
+    if mistakes:
+        raise UserError("; ".join(mistakes) + ".")
+    return settings
 
 
 def _toybox(recipe: Recipe, folder: Path, workers: int, progress: Progress | None) -> Path:

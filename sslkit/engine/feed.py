@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -209,13 +211,18 @@ class _Reader(Indexed[Any]):
 
 
 def _batches(reader: _Reader, numbers: range, device: torch.device, workers: int) -> Generator[Batch, None, None]:
-    loader = _loader(reader, numbers, device, workers)
+    reading = iter(_loader(reader, numbers, device, workers))
     side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-    with explained():
-        for read in loader:
-            if isinstance(read, _Failure):
-                raise read.kind(read.sentence)
-            yield _moved(Batch(**read), device, side)
+    try:
+        with explained():
+            for read in reading:
+                if isinstance(read, _Failure):
+                    raise read.kind(read.sentence)
+                yield _moved(Batch(**read), device, side)
+    finally:
+        # Left to the garbage collector, which may close the queues of a loader before the loader, workers end late.
+        if workers:
+            reading._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def _loader(reader: _Reader, numbers: range, device: torch.device, workers: int) -> DataLoader[Any]:
@@ -243,9 +250,18 @@ def _as_read(read: Any) -> Any:
 def _begin_worker(_: int) -> None:
     """An interrupt reaches the whole process group; it is the parent that ends the run, after its last step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+
+
+def _end_with_parent() -> None:
+    """Obey SIGTERM from the parent alone: a batch system sends it to every process of a run."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def _moved(batch: Batch, device: torch.device, side: torch.cuda.Stream | None) -> Batch:
@@ -266,10 +282,12 @@ def explained() -> Iterator[None]:
     """Within, a worker that died raises WorkError with a way out; torch raises wherever the main process then is."""
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, EOFError, ConnectionError) as error:
+        # The last two when it died while it handed over a batch.
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
+        reason = str(error).splitlines()[0] if str(error) else "it sent half a batch"
         raise WorkError(
-            f"A process that reads data died ({str(error).splitlines()[0]}); it may have run out of memory: use fewer "
-            "--workers or a smaller train.batch."
+            f"A process that reads data died ({reason}); it may have run out of memory: use fewer --workers or a "
+            "smaller train.batch."
         ) from error

@@ -74,6 +74,11 @@ def reads(trunk: Trunk, clips: int = 1) -> Reads:
     return trunk.takes.but(clips=clips, start="spread")
 
 
+def windows(dataset: Dataset, clips: int) -> int:
+    """Windows worth reading of each sample: one where all are stills."""
+    return 1 if all(entry.kind == "image" for entry in dataset.entries) else clips
+
+
 def inputs(batch: Batch, trunk: Trunk) -> Tensor:
     """Raw inputs of a trunk from a batch, clips unfolded, (B * clips, ...): central crops, or sound as it is."""
     if not trunk.takes.frames and not trunk.takes.flow:

@@ -12,7 +12,6 @@ unbalanced. A figure is of one split: three official splits are three datasets.
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 import time
@@ -25,15 +24,14 @@ import torch
 from torch import Tensor
 
 from sslkit import recipe as recipes
-from sslkit.data.dataset import Dataset
+from sslkit.data.dataset import Dataset, DatasetInfo
 from sslkit.engine import distributed, feed
 from sslkit.engine.device import place, precision
 from sslkit.engine.fit import fit
 from sslkit.engine.run import Run
 from sslkit.errors import UserError
-from sslkit.evals import base, inits
+from sslkit.evals import base, features, inits
 from sslkit.evals.base import Row
-from sslkit.evals.features import state_hash
 from sslkit.evals.inits import Init
 from sslkit.models.trunk import Trunk
 from sslkit.ops import measures
@@ -120,7 +118,7 @@ def compare(
     started, classes = time.perf_counter(), train_set.info.classes
     rows: list[Row] = []
     per_class, tables = {}, {}
-    clips = 1 if all(entry.kind == "image" for entry in test_set.entries) else recipe.clips
+    clips = features.windows(test_set, recipe.clips)
     truth = torch.zeros(0, dtype=torch.int64)
     notes = base.shared_groups((e.group for e in train_set.entries), (e.group for e in test_set.entries))
     for init in listed:
@@ -191,10 +189,7 @@ def train_from(
     )
     reads = task.train().reads()
     plan = recipes.plan(asked, len(train_set.usable(reads)), distributed.world(), str(device))
-    # The weights that a training began with are what it was made of, like its data: another beginning is another run.
-    made_of = [_record(f) for f in train_set.info.folders]
-    made_of.append({"folder": f"weights of {trunk.name}", "source_hash": state_hash(trunk)})
-    run = Run(folder).open(asked, plan, made_of)
+    run = Run(folder).open(asked, plan, _made_of(trunk, train_set.info))
     told = None if progress is None else _steps(progress)
     fit(task, feed.Feed(train_set, reads, plan, device, workers), asked, plan, run, progress=told)
     run.close()
@@ -286,9 +281,11 @@ def _labels(dataset: Dataset) -> Tensor:
     return torch.tensor([entry.label for entry in dataset.entries if entry.label >= 0], dtype=torch.int64)
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    about = json.loads((Path(folder) / "dataset.json").read_text(encoding="utf-8"))
-    return {"folder": str(folder), "source_hash": about["source_hash"], "settings": about["settings"]}
+def _made_of(trunk: Trunk, info: DatasetInfo) -> list[dict[str, Any]]:
+    """Data of a run. The weights it began with are among them: another beginning is another run."""
+    data = zip(info.folders, info.source_hashes, info.each, strict=True)
+    made_of = [{"folder": str(folder), "source_hash": found, "settings": dict(each)} for folder, found, each in data]
+    return [*made_of, {"folder": f"weights of {trunk.name}", "source_hash": features.state_hash(trunk)}]
 
 
 def _told(progress: Progress | None, name: str) -> Progress | None:

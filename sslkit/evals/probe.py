@@ -93,21 +93,19 @@ def compare(
     started, classes = time.perf_counter(), train_set.info.classes
     methods = _methods(recipe, methods)
     measured: list[Measured] = []
-    panels: list[Panel] = []
+    panels: dict[str, Panel] = {}
     used: tuple[Features, Features] | None = None
     for init in listed:
         trunk = init.make()
-        train, test = (
-            _features(trunk, dataset, init, recipe, device, workers, progress) for dataset in (train_set, test_set)
-        )
+        train = _features(trunk, train_set, init, recipe, device, workers, progress)
+        test = _features(trunk, test_set, init, recipe, device, workers, progress)
         for method in methods:
             scores = _evaluate(method, train, test, len(classes), init.seeds, recipe, device)
             measured.append(Measured(init, method, scores))
-            seen = any(panel.title.endswith(init.name) for panel in panels)
-            if method == "retrieval" and trunk.takes.frames and not seen:
-                layer = _best([measured[-1]])
-                title = f"Nearest neighbours: {init.name}"
-                panels.append(retrieval.panel(train, test, train_set, test_set, layer, classes, title=title))
+        if measured[-1].method == "retrieval" and init.name not in panels and _pictures(train_set, test_set):
+            panels[init.name] = retrieval.panel(
+                train, test, train_set, test_set, _best(measured[-1:]), f"Nearest neighbours: {init.name}"
+            )
         used = (train, test)
     if used is None:
         raise UserError("There is no network to probe: name a run.")
@@ -123,7 +121,7 @@ def compare(
         chance=guesses["chance"]["top1"],
         paper=Published(recipe.paper.value, recipe.paper.where, recipe.paper.metric) if recipe.paper else None,
         rows=[*rows, *total, *base.guess_rows(guesses)],
-        panels=panels,
+        panels=list(panels.values()),
         notes=_notes(measured, best, train_set, test_set, used),
         seconds=time.perf_counter() - started,
     )
@@ -134,7 +132,8 @@ def _methods(recipe: ProbeRecipe, methods: Sequence[str]) -> tuple[str, ...]:
     for method in wanted:
         if method not in METHODS:
             raise UserError(f"No probe is called {method!r}: known are {', '.join(METHODS)}.")
-    return wanted
+    # Retrieval comes last: the panel shows the layer that the last scores call the best.
+    return tuple(method for method in METHODS if method in wanted)
 
 
 def _features(
@@ -153,7 +152,7 @@ def _features(
         trunk,
         dataset,
         recipe.layers or None,
-        clips=1 if all(entry.kind == "image" for entry in dataset.entries) else recipe.clips,
+        clips=features.windows(dataset, recipe.clips),
         pool_dims=recipe.pool_dims,
         pool=recipe.pool,
         batch=recipe.batch,
@@ -185,6 +184,10 @@ def _evaluate(
         k, temperature = recipe.knn_k, recipe.knn_temperature
         return knn.evaluate(train, test, classes, seeds, k=k, temperature=temperature, held_out=share, device=device)
     return retrieval.evaluate(train, test, classes, seeds, held_out=share, device=device)
+
+
+def _pictures(*datasets: Dataset) -> bool:
+    return all(entry.has("frames") for dataset in datasets for entry in dataset.entries)
 
 
 def _rows(measured: Sequence[Measured]) -> list[Row]:
@@ -253,8 +256,8 @@ def _fields(
             "train_groups": len(set(train.group)),
         },
         "preprocessing": {
-            "crop": "centre, 0.875 of the short side (flow: uncropped scale), scaled to the trunk's input",
-            "clips": recipe.clips,
+            "crop": "centre: 0.875 of the short side, scaled to the input; of flow the input's size, not scaled",
+            "clips": features.windows(test_set, recipe.clips),
             "pool": recipe.pool,
             "pooled": {layer: list(shape) for layer, shape in train.shapes.items()},
         },

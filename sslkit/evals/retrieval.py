@@ -85,17 +85,17 @@ def panel(
     train_set: Dataset,
     test_set: Dataset,
     layer: str,
-    classes: Sequence[str],
+    title: str = "Nearest neighbours",
     *,
     rows: int = 6,
     shown: int = 7,
-    title: str = "Nearest neighbours",
 ) -> Panel:
     """A picture grid: in each row a test sample (first, its class below) and its nearest training samples.
 
     The frame of a neighbour says whether it has the class of the query. Queries are spaced evenly over the test split.
     Both sets must hold pictures.
     """
+    classes = train_set.info.classes
     asked = torch.linspace(0, len(test) - 1, min(rows, len(test))).round().long()
     barred = same([test.source[i] for i in asked.tolist()], train.source)
     place, counts = find(train.layers[layer], test.layers[layer][asked], barred, shown)

@@ -50,7 +50,7 @@ def fit(
 
     found = rows.new_zeros(wide.shape[1], classes)
     found[-1] = -torch.inf
-    found[:, present] = minimise(loss, 2 * wide.square().mean(0) + l2, first, rows.new_zeros(0), tolerance)[0]
+    found[:, present] = minimise(loss, wide, 2 * wide.square().mean(0) + l2, first, rows.new_zeros(0), tolerance)[0]
     return found
 
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
 import time
 from collections import Counter
 
@@ -123,13 +124,40 @@ def test_workers_end_with_the_feed_and_ignore_interrupts(tiny):
     workers = multiprocessing.active_children()
     assert len(workers) == 2
     for worker in workers:
-        os.kill(worker.pid, signal.SIGINT)
-        os.kill(worker.pid, signal.SIGTERM)
+        subprocess.run(["kill", "-INT", str(worker.pid)], check=True)
+        subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
     time.sleep(0.2)
     assert all(worker.is_alive() for worker in workers)
     next(feed)
     feed.close()
     assert not any(worker.is_alive() for worker in workers)
+
+
+def test_workers_obey_their_parent(tiny):
+    feed = Feed(tiny.Blobs(), tiny.READS, plan_of(tiny, steps=50), tiny.CPU, workers=1)
+    next(feed)
+    (worker,) = multiprocessing.active_children()
+    worker.terminate()
+    worker.join(5)
+    assert worker.exitcode == 0
+    feed.close()
+
+
+@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError(104, "Connection reset by peer")])
+def test_a_worker_that_dies_while_it_hands_over_is_reported_too(error):
+    with pytest.raises(WorkError, match="process that reads data died"), feed_module.explained():
+        raise error
+    with pytest.raises(RuntimeError, match="shape"), feed_module.explained():
+        raise RuntimeError("shape mismatch")
+
+
+def test_workers_end_with_an_error_that_somebody_keeps(tiny):
+    feed = Feed(tiny.Blobs(broken={7: ZeroDivisionError()}), tiny.READS, plan_of(tiny), tiny.CPU, workers=2)
+    try:
+        list(feed)
+    except ZeroDivisionError as error:
+        kept = error
+    assert kept.__traceback__ is not None and multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -253,25 +253,24 @@ def test_bfloat16_is_used_when_the_plan_says_so(tiny, tmp_path):
     assert set(kinds) == {torch.bfloat16} and job.task.head.weight.dtype == torch.float32
 
 
-def test_best_is_by_accuracy_else_by_loss():
-    rows = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}, {"step": 3, "loss": float("nan")}]
+def test_best_is_the_smallest_loss():
+    rows = [{"step": 1, "loss": 1.0, "accuracy": 90.0}, {"step": 2, "loss": 0.5}, {"step": 3, "loss": float("nan")}]
     assert best_row(rows)["step"] == 2 and best_row([]) is None
-    named = [{"step": 1, "loss": 9.0, "top_accuracy": 60.0}, {"step": 2, "loss": 1.0, "top_accuracy": 60.0}]
-    assert best_row(named)["step"] == 1
+    assert best_row([{"step": 4, "loss": 0.5}, {"step": 8, "loss": 0.5}])["step"] == 4
 
 
 def test_best_weights_are_kept(tiny, tmp_path):
     job = tiny.job(tmp_path / "run")
-    scores = iter([50.0, 75.0, 60.0])
+    losses = iter([0.9, 0.2, 0.4])
 
     def validate():
         validation = job.validate()
-        validation.metrics["accuracy"] = next(scores)
+        validation.metrics["loss"] = next(losses)
         return validation
 
     fitted = fit(*job.parts, validate)
     best = job.run.load("best.pt")
-    assert best["step"] == fitted.best["step"] == 8 and best["metrics"]["accuracy"] == 75
+    assert best["step"] == fitted.best["step"] == 8 and best["metrics"]["loss"] == 0.2
     assert fitted.validation["step"] == 12
     assert not same(best["task"], state(job)["task"])
 

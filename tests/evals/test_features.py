@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -122,3 +124,9 @@ def test_sound_and_flow_are_fed_raw() -> None:
     batch.flow = torch.full((2, 1, 2, 2, 12, 12), 128, dtype=torch.uint8)
     raw = features.inputs(batch, trunk)
     assert raw.shape == (2, 2, 2, 8, 8) and raw.dtype == torch.uint8
+
+
+def test_stills_have_one_window(train_set: Dataset) -> None:
+    assert features.windows(train_set, 5) == 1
+    train_set.entries = [dataclasses.replace(train_set.entries[0], kind="video")]
+    assert features.windows(train_set, 5) == 5

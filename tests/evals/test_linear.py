@@ -130,3 +130,15 @@ def test_strong_penalties_are_chosen_for_noisy_features(make_features) -> None:
         0
     ]
     assert set(score.chosen) == {"l2", "l2_at_edge"} and score.chosen["l2_at_edge"] == 1.0
+
+
+def test_number_of_threads_comes_back_and_large_problems_keep_it() -> None:
+    torch.set_num_threads(2)
+    try:
+        with linear._threads(1000):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with linear._threads(10**9):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)

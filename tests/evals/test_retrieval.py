@@ -43,7 +43,7 @@ def test_grid_has_the_query_first_and_frames_say_right_or_wrong(
     label = torch.arange(24) % 3
     train = make_features({"l": colour(train_set, 24)}, label, prefix="a")
     test = make_features({"l": colour(test_set, 15)}, label[:15], prefix="b")
-    grid = retrieval.panel(train, test, train_set, test_set, "l", train_set.info.classes, rows=3)
+    grid = retrieval.panel(train, test, train_set, test_set, "l", rows=3)
     assert grid.columns == 8 and len(grid.pictures) == len(grid.captions) == len(grid.right) == 24
     assert grid.right[0] is None and grid.right[1:8] == [True] * 7 and grid.captions[0] == "red"
     assert grid.pictures[0].shape == (128, 128, 3) and grid.pictures[0].dtype.name == "uint8"
@@ -56,7 +56,7 @@ def test_grid_has_the_query_first_and_frames_say_right_or_wrong(
 def test_a_wrong_neighbour_is_marked(make_features, train_set: Dataset, test_set: Dataset) -> None:
     train = make_features({"l": torch.randn(24, 3)}, torch.ones(24, dtype=torch.int64), prefix="a")
     test = make_features({"l": torch.randn(15, 3)}, torch.zeros(15, dtype=torch.int64), prefix="b")
-    grid = retrieval.panel(train, test, train_set, test_set, "l", train_set.info.classes, rows=1)
+    grid = retrieval.panel(train, test, train_set, test_set, "l", rows=1)
     assert grid.right == [None, *[False] * 7] and grid.captions[1] == "green"
 
 
