@@ -34,6 +34,7 @@ def in_two_processes(work):
     def main(rank):
         os.environ.update(WORLD_SIZE="2", RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
         try:
+            torch.set_num_threads(1)  # OpenMP's threads did not come along with the fork
             distributed.setup()
             work(rank)
             distributed.teardown()
@@ -45,7 +46,7 @@ def in_two_processes(work):
     for child in children:
         child.start()
     for child in children:
-        child.join(20)
+        child.join(120)
     hung = [child for child in children if child.is_alive()]
     for child in hung:
         child.kill()
@@ -53,6 +54,7 @@ def in_two_processes(work):
     return [] if errors.empty() else [errors.get()]
 
 
+@pytest.mark.own_process
 def test_two_processes_talk():
     def work(rank):
         assert (distributed.rank(), distributed.world()) == (rank, 2)
@@ -71,6 +73,7 @@ def test_two_processes_talk():
     assert in_two_processes(work) == []
 
 
+@pytest.mark.own_process
 def test_two_processes_train_as_one_and_stop_as_one(tiny, tmp_path):
     quiet = dict(norm=False, dropout=0.0, noise=0.0)
 
