@@ -59,3 +59,14 @@ def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     write.video(path, frames, 25, tone, 16_000)
     return path
+
+
+@pytest.fixture(scope="session")
+def toybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared toybox of a few small clips with flow."""
+    from sslkit.data.prepare import prepare
+    from sslkit.data.settings import PrepareSettings
+
+    out = tmp_path_factory.mktemp("toybox") / "data"
+    prepare("toybox", "", out, PrepareSettings(short_side_px=80, flow="dis", clips=24, stills=0, seconds=1.0))
+    return out
