@@ -35,8 +35,9 @@ from sslkit.types import Published, Result
 
 Progress = Callable[[int, int, str], None]
 
-# The embedded default: enough clips to learn from in minutes, with nothing in them but what the task is about.
-TOYBOX: dict[str, Any] = {"clips": 240, "stills": 120, "seconds": 2.0, "seed": 0}
+# The embedded default: as much as can be made and learnt from in a few minutes, of what the task reads.
+TOYBOX_CLIPS: dict[str, Any] = {"clips": 200, "stills": 0, "seconds": 2.0, "seed": 0}
+TOYBOX_STILLS: dict[str, Any] = {"clips": 0, "stills": 400, "seed": 0}
 
 
 def prepare_data(
@@ -296,12 +297,12 @@ def _prepare_settings(options: dict[str, Any]) -> PrepareSettings:
     mistakes = [
         f"{key}: no setting of prepare-data; {nearest(key, list(known))}" for key in options if key not in known
     ]
-    settings = PrepareSettings()
+    settings: PrepareSettings | None = None
     try:
-        settings = PrepareSettings(**{key: value for key, value in options.items() if key in known})
+        settings = PrepareSettings.model_validate({key: value for key, value in options.items() if key in known})
     except ValidationError as error:
         mistakes += [f"{e['loc'][0]}: {e['msg']}" for e in error.errors()]
-    if mistakes:
+    if mistakes or settings is None:
         raise UserError("; ".join(mistakes) + ".")
     return settings
 
@@ -309,12 +310,16 @@ def _prepare_settings(options: dict[str, Any]) -> PrepareSettings:
 def _toybox(recipe: Recipe, folder: Path, workers: int, progress: Progress | None) -> Path:
     """The toybox, prepared as a recipe asks, in `folder`; made once."""
     settings = {k: v for k, v in recipe.data.model_dump().items() if v is not None}
-    if tasks.build(recipe.task, recipe.settings).reads().flow:
+    reads = tasks.build(recipe.task, recipe.settings).reads()
+    if reads.flow:
         settings.setdefault("flow", "dis")
     settings.setdefault("short_side_px", 128)
-    name = "-".join(["toybox", *(f"{k}_{v}" for k, v in sorted(settings.items()))]).replace("short_side_px", "side")
+    content = TOYBOX_CLIPS if reads.flow or reads.frames > 1 or reads.sound_s else TOYBOX_STILLS
+    name = "-".join(
+        ["toybox", "clips" if content is TOYBOX_CLIPS else "stills", *(f"{k}_{v}" for k, v in sorted(settings.items()))]
+    ).replace("short_side_px", "side")
     out = folder / name.lower()
-    prepare("toybox", "", out, PrepareSettings(**TOYBOX, **settings), max(workers, 2), progress)
+    prepare("toybox", "", out, PrepareSettings(**content, **settings), max(workers, 2), progress)
     return out
 
 

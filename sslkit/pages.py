@@ -22,18 +22,11 @@ def of_training(run: Run, plan: Plan, task: Task, judged: Validation | None, res
     """Write the report page of a finished training into its folder."""
     recipe = run.recipe
     paper = recipe.paper.value if recipe.paper and recipe.paper.metric == "pretext_accuracy" else None
-    charts = [
-        page.Chart(
-            "Loss", chart.curves(run.rows(), {"training": "loss"}, "loss"), "Mean over steps of training."
-        ),
-        page.Chart(
-            "Accuracy on the pretext task",
-            chart.curves(
-                _by_split(run), {"training": "train", "held out": "val"}, "percent", chance=task.chance, paper=paper
-            ),
-            "Held-out media are asked the plain question, without augmentation.",
-        ),
-    ]  # fmt: skip
+    both = {"training": "train", "held out": "val"}
+    loss = chart.curves(_by_split(run, "loss"), both, "loss")
+    accuracy = chart.curves(_by_split(run, "accuracy"), both, "percent", chance=task.chance, paper=paper)
+    plain = "Held-out media are asked the plain question, without augmentation."
+    charts = [page.Chart("Loss", loss, plain), page.Chart("Accuracy on the pretext task", accuracy, plain)]
     if judged is not None and judged.confusion is not None:
         note = "Rows: the right answer. Columns: what the network said."
         charts.append(page.Chart("What was taken for what", chart.confusion(judged.confusion, task.classes), note))
@@ -86,13 +79,14 @@ def of_rows(result: Result, folder: Path, name: str) -> Result:
     return result
 
 
-def _by_split(run: Run) -> list[dict[str, Any]]:
-    return [{"step": row["step"], row["split"]: row["accuracy"]} for row in run.rows() if "accuracy" in row]
+def _by_split(run: Run, name: str) -> list[dict[str, Any]]:
+    return [{"step": row["step"], row["split"]: row[name]} for row in run.rows() if name in row]
 
 
 def _headline(result: Result) -> list[page.Figure]:
     names = [n for n in ("pretext_accuracy", *result.metrics) if n in result.metrics]
-    shown = list(dict.fromkeys(n for n in names if "accuracy" in n or "top1" in n))[:3]
+    known = {name: result.metrics[name] for name in names if "accuracy" in name or "top1" in name}
+    shown = [name for name in known if name != "val_pretext_accuracy" or "pretext_accuracy" not in known][:3]
     return [
         page.Figure(
             name.replace("_", " "),

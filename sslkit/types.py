@@ -167,6 +167,7 @@ class Result:
 
     fields: the command's own entries of its `--json` object (see the README), e.g. {"run": ..., "task": ...}.
     metrics: name -> value. chance: what guessing gives, by the same metric. rows: a table, one dict a row.
+    shown: the rows that a terminal prints, where all would be too many.
     files: what was written, name -> path. notes: sentences for people, not for scripts.
     """
 
@@ -176,6 +177,7 @@ class Result:
     chance: float | None = None
     paper: Published | None = None
     rows: Sequence[Mapping[str, Any]] = ()
+    shown: Sequence[Mapping[str, Any]] | None = None
     panels: list[Panel] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

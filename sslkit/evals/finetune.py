@@ -152,6 +152,7 @@ def compare(
         chance=guesses["chance"]["top1"],
         paper=Published(recipe.paper.value, recipe.paper.where, recipe.paper.metric) if recipe.paper else None,
         rows=[*rows, *total, *base.guess_rows(guesses)],
+        shown=[*total, *base.guess_rows(guesses)],
         notes=notes + base.left_out(len(truth), len(test_set), test_set.split),
         seconds=time.perf_counter() - started,
     )

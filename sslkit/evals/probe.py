@@ -121,6 +121,7 @@ def compare(
         chance=guesses["chance"]["top1"],
         paper=Published(recipe.paper.value, recipe.paper.where, recipe.paper.metric) if recipe.paper else None,
         rows=[*rows, *total, *base.guess_rows(guesses)],
+        shown=_shown([*total, *base.guess_rows(guesses)]),
         panels=list(panels.values()),
         notes=_notes(measured, best, train_set, test_set, used),
         seconds=time.perf_counter() - started,
@@ -207,6 +208,13 @@ def _rows(measured: Sequence[Measured]) -> list[Row]:
         for score in one.scores
         for metric, value in score.metrics.items()
     ]
+
+
+def _shown(rows: Sequence[Row]) -> list[Row]:
+    """The means of the headline metrics, without the columns that only single measurements fill."""
+    columns = ("init", "method", "layer", "metric", "value", "spread", "runs", "best")
+    kept = [row for row in rows if row["metric"] in _HEADLINE.values()]
+    return [{name: row.get(name, "") for name in columns} for row in kept]
 
 
 def _grouped(measured: Sequence[Measured]) -> dict[tuple[str, str], list[Measured]]:

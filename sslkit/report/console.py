@@ -73,7 +73,7 @@ class Output:
             self._line(result.record())
             return
         self._write(result.name)
-        self.table(result.rows)
+        self.table(result.rows if result.shown is None else result.shown)
         self._pairs(_summary(result))
         for note in result.notes:
             self._write(note)
