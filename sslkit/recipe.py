@@ -115,8 +115,8 @@ class ProbeRecipe(_Block):
 class FinetuneRecipe(_Block):
     """How a trunk is trained on with labels.
 
-    clips: windows whose scores are averaged over a test sample. head_lr_factor: learning rate of the new head, as a
-    multiple of the trunk's. settings: augmentation, those settings of the `labels` task that the run does not decide.
+    clips: windows whose scores are averaged over a test sample. settings: augmentation, those settings of the `labels`
+    task that the run does not decide.
     """
 
     name: str = ""
@@ -126,7 +126,6 @@ class FinetuneRecipe(_Block):
     clips: int = Field(10, gt=0)
     crops: Literal["centre"] = "centre"
     dropout: float = Field(0.5, ge=0, lt=1)
-    head_lr_factor: float = Field(1.0, gt=0)
     settings: dict[str, Any] = {}
     train: Train
 

@@ -87,14 +87,21 @@ def finetune(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> Result:
-    """Finetune runs (folders or trunk files) and controls ("random", further files) on prepared folders, and test them.
+    """Finetune runs (folders or trunk files) and controls ("random", "supervised", further files), and test them.
 
     out: holds a run folder for each, `<init>-<seed>`, so that what was interrupted goes on. seeds: of the head, the
     order and the augmentation; a random network is another one for each. progress(done, of, text).
     Raises UserError for data or runs that do not fit.
     """
     train, test = inits.splits(on)
-    listed = inits.resolve(runs, controls, seeds)
+
+    def supervise(like: Trunk, seed: int) -> Trunk:
+        folder = out / f"labels-{seed}"
+        return supervised_trunk(
+            like, train, recipe, seed, device=device, workers=workers, folder=folder, progress=progress
+        )
+
+    listed = inits.resolve(runs, controls, seeds, supervise)
     return compare(listed, train, test, recipe, out, device=device, workers=workers, progress=progress)
 
 
@@ -173,8 +180,6 @@ def train_from(
     Returns the task with its last weights and the run. The trunk itself is not changed. Raises UserError for unlabelled
     training samples, or when the folder holds the training of other weights, data or settings.
     """
-    if recipe.head_lr_factor != 1:
-        raise UserError("head_lr_factor: only 1 is supported, all layers learn at the same rate; remove it.")
     task = _classifier(trunk, train_set.info.classes, recipe, seed)
     labels = _labels(train_set)
     if len(labels) < len(train_set):
