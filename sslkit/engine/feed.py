@@ -7,6 +7,7 @@ processes all get the same global batches.
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -211,7 +212,8 @@ class _Reader(Indexed[Any]):
 
 
 def _batches(reader: _Reader, numbers: range, device: torch.device, workers: int) -> Generator[Batch, None, None]:
-    reading = iter(_loader(reader, numbers, device, workers))
+    with _without_garbage():
+        reading = iter(_loader(reader, numbers, device, workers))
     side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
     try:
         with explained():
@@ -223,6 +225,21 @@ def _batches(reader: _Reader, numbers: range, device: torch.device, workers: int
         # Left to the garbage collector, which may close the queues of a loader before the loader, workers end late.
         if workers:
             reading._shutdown_workers()  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _without_garbage() -> Iterator[None]:
+    """Fork here: the workers will not collect what the parent left lying about.
+
+    A decoder of PyAV that became garbage in the parent waits for its threads when it is freed. They did not come along
+    with the fork, so a worker that frees it waits for ever.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _loader(reader: _Reader, numbers: range, device: torch.device, workers: int) -> DataLoader[Any]:

@@ -1,5 +1,6 @@
 """What a step reads is a pure function of (seed, step), whatever the workers and processes; errors stay sentences."""
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -71,6 +72,30 @@ def test_batches_are_the_same_with_any_number_of_workers(tiny, workers):
     assert all(b.label.tolist() == [i % 2 for i in b.index.tolist()] for b in batches)
     assert batches[0].frames.shape == (6, 1, 1, 3, 6, 6) and batches[0].frames.dtype == torch.uint8
     assert feed.waited_s > 0 and feed.keys(torch.tensor([4, 0])) == ["blob-4", "blob-0"]
+
+
+def test_workers_do_not_collect_what_the_parent_left(tiny):
+    """As a video frame of PyAV would: garbage that can only be freed where it was made."""
+    parent, freed = os.getpid(), []
+
+    class Decoder:
+        def __del__(self):
+            if os.getpid() != parent:
+                os._exit(3)
+            freed.append(True)
+
+    dataset = tiny.Blobs()
+    read = dataset.read
+
+    def collecting(*arguments):
+        gc.collect()
+        return read(*arguments)
+
+    dataset.read = collecting
+    lying = Decoder()
+    lying.itself = lying
+    del lying
+    assert len(list(once(dataset, tiny.READS, 4, tiny.CPU, workers=1))) > 0 and freed == [True]
 
 
 def test_feed_starts_and_continues_anywhere(tiny):
