@@ -129,6 +129,7 @@ def _trained_by_child(tiny, folder, ready):
         os._exit(130)
 
 
+@pytest.mark.own_process
 def test_sigint_of_a_whole_process_group_saves_first(tiny, tmp_path):
     fork = multiprocessing.get_context("fork")
     ready = fork.Event()
