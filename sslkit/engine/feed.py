@@ -212,7 +212,7 @@ class _Reader(Indexed[Any]):
 
 
 def _batches(reader: _Reader, numbers: range, device: torch.device, workers: int) -> Generator[Batch, None, None]:
-    with _without_garbage():
+    with _without_garbage() if workers else contextlib.nullcontext():
         reading = iter(_loader(reader, numbers, device, workers))
     side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
     try:
