@@ -482,7 +482,12 @@ def test_the_interrupt_key_ends_the_program_with_130() -> None:
         "from sslkit.cli import main\nmain()\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run in the background of a shell inherit that the key is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as program:
         assert program.stdout is not None and program.stderr is not None
         assert program.stdout.readline() == "training\n"
