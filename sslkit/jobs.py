@@ -107,7 +107,7 @@ def pretrain(
     if dry_run:
         fields = {"task": asked.task, "recipe": asked.name, "plan": plan.model_dump(mode="json"), "out": str(out)}
         return Result(name=f"Plan of {asked.name}", fields=fields, notes=notes)
-    run = Run(out).open(asked, plan, [_data_record(folder) for folder in data])
+    run = Run(out).open(asked, plan, train.info.records)
     if (out / "result.json").is_file() and run.finished:
         return _earlier(out)
     held_out = _held_out(data)
@@ -332,11 +332,6 @@ def _split(data: Sequence[Path], split: str) -> Dataset | None:
 
 def _held_out(data: Sequence[Path]) -> Dataset | None:
     return _split(data, "val")
-
-
-def _data_record(folder: Path) -> dict[str, Any]:
-    about = json.loads((Path(folder) / "dataset.json").read_text(encoding="utf-8"))
-    return {"folder": str(folder), "source_hash": about["source_hash"], "settings": about["settings"]}
 
 
 def _arrow_settings(run: Run, learner: tasks.Task) -> arrow_demo.ArrowSettings:

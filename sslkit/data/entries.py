@@ -87,6 +87,12 @@ class DatasetInfo:
     counts: Mapping[str, Mapping[str, float]]
     source_hashes: tuple[str, ...]
 
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What a run writes down of its data: {"folder", "source_hash", "settings"} of every folder."""
+        each = zip(self.folders, self.source_hashes, self.each, strict=True)
+        return [{"folder": str(folder), "source_hash": found, "settings": dict(how)} for folder, found, how in each]
+
 
 def opened(folders: Sequence[Path], split: str) -> tuple[DatasetInfo, list[Entry]]:
     """What one or more prepared folders hold, and the entries of one split of all of them.

@@ -289,9 +289,7 @@ def _labels(dataset: Dataset) -> Tensor:
 
 def _made_of(trunk: Trunk, info: DatasetInfo) -> list[dict[str, Any]]:
     """Data of a run. The weights it began with are among them: another beginning is another run."""
-    data = zip(info.folders, info.source_hashes, info.each, strict=True)
-    made_of = [{"folder": str(folder), "source_hash": found, "settings": dict(each)} for folder, found, each in data]
-    return [*made_of, {"folder": f"weights of {trunk.name}", "source_hash": features.state_hash(trunk)}]
+    return [*info.records, {"folder": f"weights of {trunk.name}", "source_hash": features.state_hash(trunk)}]
 
 
 def _told(progress: Progress | None, name: str) -> Progress | None:
