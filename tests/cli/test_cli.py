@@ -417,7 +417,7 @@ def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> Non
         k: v for row in rows if row["name"] == "rotation" for k, v in row.items()
     }.items()
     assert cli.run(["recipes", "rotation"]) == 0
-    file = Path(cli.__file__).parents[1] / "recipes" / "pretrain" / "rotation.yaml"
+    file = Path(cli.__file__).parents[2] / "recipes" / "pretrain" / "rotation.yaml"
     assert capsys.readouterr().out.strip() == file.read_text().strip()
     assert cli.run(["recipes", "rotation", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["text"] == file.read_text()

@@ -1,66 +1,32 @@
-"""The Python API: one function a command. Each takes plain values and returns a Result that the command line prints."""
+"""Networks: trained, probed, finetuned."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from sslkit import pages
 from sslkit import recipe as recipes
-from sslkit.catalog import nearest
-from sslkit.data.dataset import Dataset, DatasetInfo
-from sslkit.data.prepare import prepare
-from sslkit.data.settings import PrepareSettings
-from sslkit.demos import arrow as arrow_demo
+from sslkit.data.dataset import Dataset
 from sslkit.engine import checkpoint, distributed
 from sslkit.engine.device import pick, place
 from sslkit.engine.feed import Feed
 from sslkit.engine.fit import Fit, fit
 from sslkit.engine.run import Run
 from sslkit.engine.validate import Validation, validate
-from sslkit.errors import SslkitError, UserError
+from sslkit.errors import UserError
 from sslkit.evals import finetune as finetuning
 from sslkit.evals import pretext
 from sslkit.evals import probe as probing
-from sslkit.recipe import Data, Plan, Recipe
+from sslkit.jobs.data import Progress, check_prepared, split_of, toybox
+from sslkit.recipe import Plan
 from sslkit.tasks import base as tasks
 from sslkit.types import Published, Result
-
-Progress = Callable[[int, int, str], None]
-
-# The embedded default: as much as can be made and learnt from in a few minutes, of what the task reads.
-TOYBOX_CLIPS: dict[str, Any] = {"clips": 200, "stills": 0, "seconds": 2.0, "seed": 0}
-TOYBOX_STILLS: dict[str, Any] = {"clips": 0, "stills": 400, "seed": 0}
-
-
-def prepare_data(
-    layout: str, source: str, out: Path, options: dict[str, Any], workers: int = 2, progress: Progress | None = None
-) -> Result:
-    """Decode media once into a prepared dataset; see `sslkit.data.prepare`."""
-    prepared = prepare(layout, source, out, _prepare_settings(options), workers, progress)
-    rows = [{"split": split, **counts} for split, counts in prepared.counts.items()]
-    notes = []
-    if prepared.skipped:
-        notes.append(f"{prepared.skipped} sources or clips were skipped; {out / 'skipped.jsonl'} says why.")
-    return Result(
-        name=f"{layout} prepared in {out}",
-        fields={
-            "out": str(out),
-            "layout": prepared.layout,
-            "classes": list(prepared.classes),
-            "skipped": prepared.skipped,
-        },
-        rows=rows,
-        notes=notes,
-        seconds=prepared.seconds,
-    )
 
 
 def pretrain(
@@ -91,12 +57,12 @@ def pretrain(
     chosen, out = pick(device), out or Path("runs") / asked.name
     notes = []
     if embedded:
-        data = [_toybox(asked, out.parent, workers, progress)]
+        data = [toybox(asked, out.parent, workers, progress)]
         notes.append(f"No --data was given: learnt from the toybox, made from seed 0 in {data[0]}.")
     if plain and not tiny:
         notes.append(f"No --data and no --recipe was given: the small settings of {asked.name} (tiny) were used.")
     train = Dataset(data, "train")
-    _check_prepared(asked.data, train.info)
+    check_prepared(asked.data, train.info)
     torch.manual_seed(asked.train.seed)
     learner = tasks.build(asked.task, asked.settings)
     reads = learner.train().reads()
@@ -110,7 +76,7 @@ def pretrain(
     run = Run(out).open(asked, plan, train.info.records)
     if (out / "result.json").is_file() and run.finished:
         return _earlier(out)
-    held_out = _held_out(data)
+    held_out = split_of(data, "val")
 
     def judge() -> Validation:
         assert held_out is not None
@@ -143,7 +109,7 @@ def _finish(
         notes.append(f"The weights are those of step {best['step']}, the best on the val split.")
     judged: dict[str, Validation] = {}
     for split in ("val", "test"):
-        dataset = _split(data, split)
+        dataset = split_of(data, split)
         if dataset is not None:
             judged[split] = validate(learner, dataset, recipe.train.batch, device, workers, plan.seed, plan.dtype)
     metrics = {"train_" + name: value for name, value in fitted.metrics.items() if name != "lr"}
@@ -209,7 +175,7 @@ def _pretext(runs: Sequence[Path], on: Sequence[Path], out: Path | None, device:
         raise UserError("The pretext protocol takes one run: sslkit probe RUN --recipe pretext --on DATASET.")
     learner, run = load_task(runs[0])
     dataset = Dataset(on, "test")
-    _check_prepared(run.recipe.data, dataset.info)
+    check_prepared(run.recipe.data, dataset.info)
     result = pretext.evaluate(place(learner, device), dataset, device, workers)
     result.fields["run"] = str(runs[0])
     return pages.of_rows(result, out or _beside(runs, "pretext", on), "pretext")
@@ -237,22 +203,6 @@ def finetune(
     return pages.of_rows(result, folder, "finetune")
 
 
-def arrow(
-    videos: Sequence[Path], weights: Path, out: Path | None = None, overlay: bool = True, device: str = "auto"
-) -> Iterator[Result]:
-    """Forwards or backwards? One result a video; one that cannot be judged gives a result with an error."""
-    learner, run = load_task(weights)
-    if run.recipe.task != "arrow_of_time":
-        raise UserError(f"{weights} learnt {run.recipe.task}; sslkit arrow needs a run of arrow_of_time.")
-    chosen, settings = pick(device), _arrow_settings(run, learner)
-    folder = out or Path("runs") / "arrow"
-    for video in videos:
-        try:
-            yield arrow_demo.arrow(Path(video), learner, chosen, settings, folder if overlay else None, overlay)  # type: ignore[arg-type]
-        except SslkitError as error:
-            yield Result(name="arrow", fields={"input": str(video), "error": str(error), "kind": error.kind})
-
-
 def load_task(folder: Path) -> tuple[tasks.Task, Run]:
     """The task of a run with its best weights (the last ones where nothing was validated), in evaluation mode."""
     run = Run.read(folder)
@@ -262,88 +212,6 @@ def load_task(folder: Path) -> tuple[tasks.Task, Run]:
     learner = tasks.build(run.recipe.task, run.recipe.settings)
     learner.load_state_dict(state["task"])
     return learner.eval(), run
-
-
-@dataclass(frozen=True)
-class _Setting:
-    key: str
-    option: str
-
-
-_OPTIONS = [
-    _Setting("short_side_px", "--short-side-px {}"),
-    _Setting("fps", "--fps {}"),
-    _Setting("flow", "--flow {}"),
-    _Setting("stabilise", "--stabilise"),
-    _Setting("remove_borders", "--remove-borders"),
-]
-
-
-def _check_prepared(data: Data, info: DatasetInfo) -> None:
-    """Raise UserError when data were prepared otherwise than a recipe asks, naming the first difference."""
-    for setting in _OPTIONS:
-        wanted = getattr(data, setting.key)
-        for folder, there in zip(info.folders, info.each, strict=True):
-            if wanted is not None and there.get(setting.key) != wanted:
-                option = setting.option.format(wanted)
-                raise UserError(
-                    f"{folder} was prepared with {setting.key} {there.get(setting.key)}, but the recipe asks for "
-                    f"{wanted}: prepare it with {option}, or change the recipe with --set data.{setting.key}=..."
-                )
-
-
-def _prepare_settings(options: dict[str, Any]) -> PrepareSettings:
-    known = PrepareSettings.model_fields
-    mistakes = [
-        f"{key}: no setting of prepare-data; {nearest(key, list(known))}" for key in options if key not in known
-    ]
-    settings: PrepareSettings | None = None
-    try:
-        settings = PrepareSettings.model_validate({key: value for key, value in options.items() if key in known})
-    except ValidationError as error:
-        mistakes += [f"{e['loc'][0]}: {e['msg']}" for e in error.errors()]
-    if mistakes or settings is None:
-        raise UserError("; ".join(mistakes) + ".")
-    return settings
-
-
-def _toybox(recipe: Recipe, folder: Path, workers: int, progress: Progress | None) -> Path:
-    """The toybox, prepared as a recipe asks, in `folder`; made once."""
-    settings = {k: v for k, v in recipe.data.model_dump().items() if v is not None}
-    reads = tasks.build(recipe.task, recipe.settings).reads()
-    if reads.flow:
-        settings.setdefault("flow", "dis")
-    settings.setdefault("short_side_px", 128)
-    content = TOYBOX_CLIPS if reads.flow or reads.frames > 1 or reads.sound_s else TOYBOX_STILLS
-    name = "-".join(
-        ["toybox", "clips" if content is TOYBOX_CLIPS else "stills", *(f"{k}_{v}" for k, v in sorted(settings.items()))]
-    ).replace("short_side_px", "side")
-    out = folder / name.lower()
-    prepare("toybox", "", out, PrepareSettings(**content, **settings), max(workers, 2), progress)
-    return out
-
-
-def _split(data: Sequence[Path], split: str) -> Dataset | None:
-    """A split of those folders that have it, or None."""
-    having = [folder for folder in data if (Path(folder) / f"{split}-index.jsonl").is_file()]
-    found = Dataset(having, split) if having else None
-    return found if found is not None and len(found) else None
-
-
-def _held_out(data: Sequence[Path]) -> Dataset | None:
-    return _split(data, "val")
-
-
-def _arrow_settings(run: Run, learner: tasks.Task) -> arrow_demo.ArrowSettings:
-    prepared = run.data[0]["settings"]
-    return arrow_demo.ArrowSettings(
-        fps=prepared["fps"] or 25.0,
-        short_side_px=prepared["short_side_px"],
-        flow_method=prepared["flow"],
-        flow_bound_px=prepared["flow_bound_px"],
-        fields=learner.trunks["sight"].takes.flow,
-        remove_borders=prepared["remove_borders"],
-    )
 
 
 def _earlier(out: Path) -> Result:

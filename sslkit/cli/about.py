@@ -1,0 +1,51 @@
+"""Commands that say what there is."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from sslkit.cli.app import app, telling
+from sslkit.cli.options import Json
+
+PANEL = "About"
+
+
+@app.command(rich_help_panel=PANEL)
+def tasks(as_json: Json = False) -> None:
+    """List the pretext tasks.
+
+    Example: sslkit tasks --json
+    """
+    with telling(as_json) as output:
+        from sslkit.tasks import base
+
+        rows = []
+        for name in base.names():
+            task = base.load(name)
+            about = " ".join((sys.modules[task.__module__].__doc__ or "").split("\n\n")[0].split())
+            cheats = [cheat.name for cheat in task.shortcuts]
+            rows.append({"task": name, "short": task.short_name, "about": about, "shortcuts": cheats})
+        output.rows(rows)
+
+
+@app.command(rich_help_panel=PANEL)
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show this recipe instead of the list.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the recipes that come with sslkit, or show one.
+
+    Example: sslkit recipes arrow-of-time > mine.yaml
+    """
+    with telling(as_json, name) as output:
+        from sslkit import recipe
+
+        if name is None:
+            output.rows(recipe.listing())
+            return
+        path = recipe.find(None, name)
+        text = path.read_text(encoding="utf-8")
+        output.rows([{"name": path.stem, "path": path, "text": text}]) if as_json else output.text(text)

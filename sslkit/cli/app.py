@@ -1,0 +1,119 @@
+"""The program: what every command has in common. It says what went wrong in one sentence, and returns the exit code."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import select
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from sslkit.errors import SslkitError, UserError
+from sslkit.report.console import Output
+
+_GIVEN = "input: "
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        Output().text(f"sslkit {importlib.metadata.version('sslkit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error; may stand anywhere.")] = False,
+) -> None:
+    """Learn from images, video and sound without labels, and put what was learnt to use.
+
+    Example: sslkit pretrain --task aot --out runs/aot
+    """
+
+
+@contextmanager
+def telling(as_json: bool, given: str | None = None) -> Iterator[Output]:
+    """The console of one command; its failures are told together with the input that they are about."""
+    try:
+        # Under torchrun every process runs this; the first one speaks for all.
+        yield Output(as_json, speaks=os.environ.get("RANK", "0") == "0")
+    except Exception as error:
+        if given:
+            error.add_note(_GIVEN + given)
+        raise
+
+
+def main() -> None:
+    """The `sslkit` program: exit code 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns its exit code."""
+    words = [word for word in arguments if word != "--debug"]
+    try:
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        Output().complain("interrupted.")
+        return 130
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            return 0
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _tell(error, "--json" in words)
+
+
+def _dispatch(words: Sequence[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("sslkit", list(words)) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    return 0
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads stdout any more (`sslkit recipes | head -1`), as against a pipe that broke in the work."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:  # not a file at all
+        return False
+    watched = select.poll()
+    watched.register(descriptor, 0)  # errors are reported in any case
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0)):
+        return False
+    # Python would complain once more when it flushes on its way out.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return True
+
+
+def _tell(error: Exception, as_json: bool) -> int:
+    """One sentence about a failure; returns the exit code."""
+    notes = [note.removeprefix(_GIVEN) for note in getattr(error, "__notes__", []) if note.startswith(_GIVEN)]
+    sentence, kind, code = str(error), "work", 1
+    if isinstance(error, SslkitError):
+        kind, code = error.kind, error.exit_code
+    elif hasattr(error, "format_message"):  # of the parser: an unknown option, a missing argument
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
+            return 2
+        said = f"{error.format_message().rstrip('.')}. ".replace("?. ", "? ")
+        sentence, kind, code = f"{said}Add --help to see what can be given.", UserError.kind, 2
+    elif type(error).__name__ == "OutOfMemoryError":
+        sentence = "The device ran out of memory: lower train.batch or raise train.accumulate."
+    else:
+        sentence = f"{type(error).__name__}: {str(error).strip() or 'no message'} (add --debug for the trace)."
+    Output(as_json).failure(sentence, kind, notes[-1] if notes else None)
+    return code

@@ -1,0 +1,36 @@
+"""Commands that put what was learnt to use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sslkit.cli.app import app, telling
+from sslkit.cli.options import Device, Json, Out, listed
+
+PANEL = "Using what was learnt"
+
+
+@app.command(rich_help_panel=PANEL)
+def arrow(
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Files, or - for a list on stdin.")],
+    weights: Annotated[Path, typer.Option(metavar="RUN", help="Run folder of the arrow of time, or its weights.")],
+    out: Out = None,
+    overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Write videos that show where.")] = True,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Say whether videos run forwards or backwards, and show where that can be seen.
+
+    Example: sslkit arrow clip.mp4 --weights runs/aot --out arrows
+
+    Many: ls clips/*.mp4 | sslkit arrow - --weights runs/aot --json
+    """
+    with telling(as_json) as output:
+        from sslkit import jobs
+
+        failed = output.results(jobs.arrow([Path(video) for video in listed(videos)], weights, out, overlay, device))
+    if failed:
+        raise typer.Exit(1)
