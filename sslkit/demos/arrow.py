@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sslkit.demos.steady import Way, steadied
 from sslkit.errors import UserError, WorkError
 from sslkit.media import borders, read, shots, write
 from sslkit.ops import flow
@@ -37,9 +38,9 @@ _BORDER_SEARCH_S = 60.0
 class ArrowSettings:
     """How the videos that the network learnt from were prepared: a video is judged after the same preparation.
 
-    fps, short_side_px, flow_method, flow_bound_px, remove_borders: as in the data's dataset.json. fields: flow fields
-    in a clip. both_ways: also judge the reversed clip, whose flow is computed anew, and take half the difference of
-    the two logits and maps, in which a general leaning of the network towards one answer cancels.
+    fps, short_side_px, flow_method, flow_bound_px, remove_borders, stabilise: as in the data's dataset.json. fields:
+    flow fields in a clip. both_ways: also judge the reversed clip, whose flow is computed anew, and take half the
+    difference of the two logits and maps, in which a general leaning of the network towards one answer cancels.
     """
 
     fps: float
@@ -48,6 +49,7 @@ class ArrowSettings:
     flow_bound_px: float = 20.0
     fields: int = 20
     remove_borders: bool = True
+    stabilise: bool = False
     both_ways: bool = True
 
 
@@ -70,6 +72,8 @@ class _Clip:
     end_s: float
     logit: float
     evidence: NDArray[np.float32]
+    way: Way | None = None
+    unsteady: str | None = None
 
 
 def arrow(
@@ -83,8 +87,8 @@ def arrow(
     """Judge a video: `p_forward` and `verdict` for all of it and for each clip of `settings.fields` flow fields.
 
     Clips share their first or last picture at most, except for the last one of a shot, which ends with it; none crosses
-    a cut. With `overlay` a copy of the video
-    with the evidence for the verdict in colour, and its sound, is written to the folder `out` as <name>-arrow.mp4.
+    a cut. With `overlay` a copy of the video with the evidence for the verdict in colour, and its sound, is written to
+    the folder `out` as <name>-arrow.mp4. Where the data were stabilised, so is every clip that can be.
     Raises WorkError if the video cannot be read or no shot of it is long enough, UserError if `out` is missing or
     already holds the overlay.
     """
@@ -116,10 +120,19 @@ def arrow(
             ],
             "overlay": None if target is None else str(target),
         },
-        notes=[f"{video}: the network cannot tell, the verdict is a guess."] if abs(logit) < _UNDECIDED else [],
+        notes=_notes(video, clips, logit),
         files={} if target is None else {"overlay": str(target)},
         seconds=time.perf_counter() - began,
     )
+
+
+def _notes(video: Path, clips: list[_Clip], logit: float) -> list[str]:
+    notes, unsteady = [], [clip.unsteady for clip in clips if clip.unsteady]
+    if unsteady:
+        notes.append(f"{video}: {len(unsteady)} of {len(clips)} clips still move with the camera. {unsteady[0]}")
+    if abs(logit) < _UNDECIDED:
+        notes.append(f"{video}: the network cannot tell, the verdict is a guess.")
+    return notes
 
 
 def _target(video: Path, out: Path | None) -> Path:
@@ -200,11 +213,16 @@ def _judged(
     windows: Iterable[tuple[int, Frames]], task: Scorer, device: torch.device, settings: ArrowSettings
 ) -> Iterator[_Clip]:
     windows = iter(windows)
-    while group := list(islice(windows, _BATCH_CLIPS)):
-        logits, maps = _scored([frames for _, frames in group], task, device, settings)
+    # Steadied clips differ in shape.
+    while group := list(islice(windows, 1 if settings.stabilise else _BATCH_CLIPS)):
+        pictures, way, unsteady = [frames for _, frames in group], None, None
+        if settings.stabilise:
+            steady, way, unsteady = steadied(pictures[0], settings.short_side_px)
+            pictures = [steady]
+        logits, maps = _scored(pictures, task, device, settings)
         for (start, _), logit, evidence in zip(group, logits.tolist(), maps.numpy(), strict=True):
             end = start + settings.fields + 1
-            yield _Clip(start / settings.fps, end / settings.fps, logit, evidence)
+            yield _Clip(start / settings.fps, end / settings.fps, logit, evidence, way, unsteady)
 
 
 @torch.inference_mode()
@@ -227,7 +245,8 @@ def _write_overlay(
 ) -> None:
     about = read.probe(video)
     sound = read.sound(video, _SOUND_HZ) if about.has_sound else None
-    write.video(target, _overlaid(video, about.fps, clips, border, sign), about.fps, sound=sound, rate_hz=_SOUND_HZ)
+    pictures = _overlaid(video, about.fps, clips, border, sign)
+    write.video(target, pictures, about.fps, sound=sound, rate_hz=_SOUND_HZ)
 
 
 def _overlaid(
@@ -237,20 +256,33 @@ def _overlaid(
 
     An odd last row or column is left out, as the encoder wants even sides.
     """
-    evidence = sign * np.stack([clip.evidence for clip in clips])
-    scale = picture.heat_scale(evidence)
-    # One more entry, the last, for pictures of shots that are too short for a clip.
-    evidence = np.concatenate([evidence, np.zeros_like(evidence[:1])])
+    scale = picture.heat_scale(np.concatenate([(sign * clip.evidence).ravel() for clip in clips]))
     texts = [f"forwards: {_p(clip.logit):.0%}" for clip in clips] + ["too short to judge"]
     seen = 0
     for chunk in read.video_chunks(video, fps, chunk_frames=32):
-        which = _clips_at((seen + np.arange(len(chunk))) / fps, clips)
+        times = (seen + np.arange(len(chunk))) / fps
+        which = _clips_at(times, clips)
         seen += len(chunk)
         rows, columns = _inside(chunk, border)
         shown = chunk.copy()
-        shown[:, rows, columns] = picture.overlay(chunk[:, rows, columns], evidence[which], scale)
+        shown[:, rows, columns] = picture.overlay(
+            chunk[:, rows, columns], sign * np.stack(list(_evidence(clips, which, times))), scale
+        )
         height, width = (side - side % 2 for side in chunk.shape[1:3])
         yield from picture.labelled(shown[:, :height, :width], [texts[i] for i in which])
+
+
+def _evidence(
+    clips: list[_Clip], which: NDArray[np.int64], times_s: NDArray[np.float64]
+) -> Iterator[NDArray[np.float32]]:
+    """What the clip that is shown at each time has found, where it lies in the picture of that time."""
+    for number, time_s in zip(which.tolist(), times_s.tolist(), strict=True):
+        clip = clips[number]
+        found = clip.evidence if number >= 0 else np.zeros_like(clip.evidence)
+        if clip.way is not None:
+            there = (time_s - clip.start_s) / (clip.end_s - clip.start_s) * len(clip.way.homographies)
+            found = clip.way.back(found, min(max(0, int(there + _SAME_S)), len(clip.way.homographies) - 1))
+        yield found
 
 
 def _clips_at(times_s: NDArray[np.float64], clips: list[_Clip]) -> NDArray[np.int64]:

@@ -39,4 +39,5 @@ def _arrow_settings(run: Run, learner: tasks.Task) -> arrow_demo.ArrowSettings:
         flow_bound_px=prepared["flow_bound_px"],
         fields=learner.trunks["sight"].takes.flow,
         remove_borders=prepared["remove_borders"],
+        stabilise=prepared["stabilise"],
     )

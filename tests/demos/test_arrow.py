@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +218,16 @@ def test_an_unreadable_video_is_one_sentence(tmp_path):
     path.write_bytes(b"not a video")
     with pytest.raises(WorkError, match=r"broken\.mp4"):
         arrow(path, Falling(), _CPU, _SETTINGS)
+
+
+def test_a_camera_that_moves_decides_nothing_where_the_data_were_stabilised(tmp_path):
+    rng = np.random.default_rng(0)
+    tall = np.kron(rng.integers(0, 255, (30, 10, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    film = np.stack([tall[100 - 2 * i : 164 - 2 * i] for i in range(21)])  # the camera rises: all seems to fall
+    path = _file(tmp_path, film)
+    moving, steady = (
+        arrow(path, Falling(), _CPU, replace(_SETTINGS, stabilise=on), out=tmp_path / str(on), overlay=True)
+        for on in (False, True)
+    )
+    assert moving.fields["p_forward"] > 0.6 and abs(steady.fields["p_forward"] - 0.5) < 0.05
+    assert read.video(Path(steady.fields["overlay"])).frames.shape[1:3] == film.shape[1:3]
