@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from sslkit import strict_yaml
+from sslkit import catalog, strict_yaml
 from sslkit.catalog import nearest
 from sslkit.errors import UserError
 from sslkit.strict_yaml import Block, Leaf, Mistakes, Place, Tree
@@ -131,12 +131,16 @@ class FinetuneRecipe(_Block):
 
 
 class Plan(_Block):
-    """What a recipe means on this data and machine: derived, printed, saved beside the recipe as plan.json."""
+    """What a recipe means on this data and machine: derived, printed, saved beside the recipe as plan.json.
+
+    batch: samples of a step over all `world` processes, of which each takes `rank_batch`, in `accumulate` parts.
+    """
 
     samples: int
     batch: int
     rank_batch: int
     world: int
+    accumulate: int = 1
     epoch_steps: int
     steps: int
     lr: float
@@ -150,7 +154,6 @@ class Plan(_Block):
 
 
 _Kind = TypeVar("_Kind", Recipe, ProbeRecipe, FinetuneRecipe)
-KINDS = ("pretrain", "probe", "finetune")
 _LENGTHS = {"epochs", "steps"}
 _FROM_THE_RUN = {"trunk", "trunk_settings", "classes", "dropout"}
 
@@ -281,13 +284,14 @@ def _unfit(train: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def find(kind: str | None, name_or_path: str) -> Path:
-    """The file of a recipe of one of KINDS (None: of any). Raises UserError naming the nearest recipe."""
+    """The file of a recipe of one of RECIPE_KINDS (None: of any). Raises UserError naming the nearest recipe."""
     if "/" in name_or_path or os.sep in name_or_path or name_or_path.endswith((".yaml", ".yml")):
         if not Path(name_or_path).is_file():
             raise UserError(f"{name_or_path} does not exist: give a file, or one of the names `sslkit recipes` lists.")
         return Path(name_or_path)
     wanted = name_or_path.replace("-", "_")
-    known = {name: path for each in ([kind] if kind else KINDS) for name, path in _packaged(each).items()}
+    kinds = (kind,) if kind else catalog.RECIPE_KINDS
+    known = {name: path for each in kinds for name, path in catalog.recipes(each).items()}
     if wanted not in known and kind in (None, "pretrain"):
         wanted = _long_name(wanted)
     if wanted not in known:
@@ -297,29 +301,18 @@ def find(kind: str | None, name_or_path: str) -> Path:
     return known[wanted]
 
 
-def _packaged(kind: str) -> dict[str, Path]:
-    """Recipes that come with the package: inside it when installed, beside it in a checkout."""
-    package = Path(__file__).parent
-    folder = next((f for f in (package / "recipes", package.parent / "recipes") if f.is_dir()), package)
-    return {path.stem.replace("-", "_"): path for path in sorted((folder / kind).glob("*.yaml"))}
-
-
 def _long_name(wanted: str) -> str:
     """`aot_small` as `arrow_of_time_small`: a task's short name may open a recipe's."""
-    from sslkit.tasks import base
-
     short, _, rest = wanted.partition("_")
-    for name in base.names():
-        if base.load(name).short_name == short:
-            return f"{name}_{rest}".rstrip("_")
-    return wanted
+    long = {row["short"]: row["task"] for row in catalog.tasks()}.get(short)
+    return f"{long}_{rest}".rstrip("_") if long else wanted
 
 
 def listing() -> list[dict[str, str]]:
     """One row a packaged recipe: name, kind, task (of a probe or finetuning recipe: its protocol), about."""
     rows = []
-    for kind in KINDS:
-        for name, path in _packaged(kind).items():
+    for kind in catalog.RECIPE_KINDS:
+        for name, path in catalog.recipes(kind).items():
             items = _parsed(path, Mistakes()).items
             said = {key: tree.text for key, tree in items.items() if isinstance(tree, Leaf)}
             task = said.get("task", said.get("protocol", kind))
@@ -379,6 +372,7 @@ def plan(recipe: Recipe | FinetuneRecipe, samples: int, world: int, device: str)
         batch=train.batch,
         rank_batch=train.batch // world,
         world=world,
+        accumulate=train.accumulate,
         epoch_steps=epoch_steps,
         steps=steps,
         lr=train.lr * train.batch / train.lr_batch if train.lr_batch else train.lr,

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import Field, model_validator
 
-from sslkit import recipe, strict_yaml
+from sslkit import catalog, recipe, strict_yaml
 from sslkit.errors import UserError
 from sslkit.recipe import FinetuneRecipe, ProbeRecipe, Recipe, Train
 from sslkit.tasks import base
@@ -55,12 +55,10 @@ class LabelsSettings(base.TaskSettings):
 
 class Turns:
     Settings = TurnsSettings
-    short_name = "tt"
 
 
 class Labels:
     Settings = LabelsSettings
-    short_name = None
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +71,7 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> None:
         return Turns if name == "turns" else Labels
 
     monkeypatch.setattr(base, "load", load)
-    monkeypatch.setattr(base, "names", lambda: ["labels", "turns"])
+    monkeypatch.setattr(catalog, "tasks", lambda: [{"task": "labels", "short": None}, {"task": "turns", "short": "tt"}])
 
 
 @pytest.fixture
@@ -281,7 +279,7 @@ def test_a_byte_order_mark_is_read_over(write) -> None:
 @pytest.fixture
 def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package whose recipes are in this test's folder."""
-    monkeypatch.setattr(recipe, "__file__", str(tmp_path / "sslkit" / "recipe.py"))
+    monkeypatch.setattr(catalog, "__file__", str(tmp_path / "sslkit" / "catalog.py"))
     folder = tmp_path / "recipes" / "pretrain"
     folder.mkdir(parents=True)
     for name in ("turns", "turns_small"):

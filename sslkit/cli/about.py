@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
+from sslkit import catalog
 from sslkit.cli.app import app, telling
 from sslkit.cli.options import Json
 
@@ -20,15 +20,7 @@ def tasks(as_json: Json = False) -> None:
     Example: sslkit tasks --json
     """
     with telling(as_json) as output:
-        from sslkit.tasks import base
-
-        rows = []
-        for name in base.names():
-            task = base.load(name)
-            about = " ".join((sys.modules[task.__module__].__doc__ or "").split("\n\n")[0].split())
-            cheats = [cheat.name for cheat in task.shortcuts]
-            rows.append({"task": name, "short": task.short_name, "about": about, "shortcuts": cheats})
-        output.rows(rows)
+        output.rows(catalog.tasks())
 
 
 @app.command(rich_help_panel=PANEL)

@@ -146,12 +146,6 @@ def test_help_needs_neither_torch_nor_numpy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_list_of_recipes_needs_no_torch() -> None:
-    code = "import sys\nfrom sslkit import cli\ncli.run(['recipes'])\nsys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-
-
 def test_packages_and_recipes_are_all_packed() -> None:
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     folders = {".".join(f.parent.relative_to(ROOT).parts) for f in PACKAGE.rglob("__init__.py")}
