@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from sslkit.cli import completion
 from sslkit.cli.app import app, telling
 from sslkit.cli.options import Device, Json, Out, listed
 
@@ -16,7 +17,12 @@ PANEL = "Using what was learnt"
 @app.command(rich_help_panel=PANEL)
 def arrow(
     videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Files, or - for a list on stdin.")],
-    weights: Annotated[Path, typer.Option(metavar="RUN", help="Run folder of the arrow of time, or its weights.")],
+    weights: Annotated[
+        Path,
+        typer.Option(
+            metavar="RUN", help="Run folder of the arrow of time, or its weights.", autocompletion=completion.runs
+        ),
+    ],
     out: Out = None,
     overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Write videos that show where.")] = True,
     device: Device = "auto",
@@ -34,3 +40,23 @@ def arrow(
         failed = output.results(jobs.arrow([Path(video) for video in listed(videos)], weights, out, overlay, device))
     if failed:
         raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=PANEL)
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a trunk's file.")],
+    out: Out = None,
+    format: Annotated[Literal["safetensors", "onnx", "both"], typer.Option(help="What to write.")] = "both",
+    as_json: Json = False,
+) -> None:
+    """Write the network of a run for other programs: safetensors and ONNX.
+
+    Example: sslkit export runs/rotation --out exported
+
+    The weights of a ResNet load into torchvision's; ONNX takes raw uint8 media and is compared with the run first.
+    """
+    with telling(as_json, str(run)) as output:
+        from sslkit import jobs
+
+        result = jobs.export(run, out, format)
+    output.result(result)

@@ -2,6 +2,6 @@
 
 from sslkit.jobs.data import prepare_data
 from sslkit.jobs.learn import finetune, load_task, pretrain, probe
-from sslkit.jobs.use import arrow
+from sslkit.jobs.use import arrow, export
 
-__all__ = ["arrow", "finetune", "load_task", "prepare_data", "pretrain", "probe"]
+__all__ = ["arrow", "export", "finetune", "load_task", "prepare_data", "pretrain", "probe"]

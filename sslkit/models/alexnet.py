@@ -29,6 +29,7 @@ class AlexNetBN(Trunk):
         wide = [max(8, round(c * width)) for c in (64, 192, 384, 256, 256)]
         self.widths = dict(zip(("conv1", "conv2", "conv3", "conv4", "conv5"), wide, strict=True))
         self.normalise = Normalise()
+        self.front_end = self.normalise.constants()
         self.pool = nn.MaxPool2d(3, 2)
         self.convs = nn.ModuleDict(
             {

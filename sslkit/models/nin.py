@@ -22,6 +22,7 @@ class NIN(Trunk):
         self.crop_px = side_px
         full, first, second = (max(8, round(c * width)) for c in (192, 160, 96))
         self.normalise = Normalise()
+        self.front_end = self.normalise.constants()
         self.blocks = nn.ModuleDict(
             {
                 "block1": _block(3, (full, first, second), 5),

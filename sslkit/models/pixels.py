@@ -18,6 +18,10 @@ class Normalise(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).reshape(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).reshape(1, 3, 1, 1) * 255, persistent=False)
 
+    def constants(self) -> dict[str, list[float]]:
+        """`mean` and `std` of each channel, in units of the raw values."""
+        return {"mean": [255 * value for value in IMAGENET_MEAN], "std": [255 * value for value in IMAGENET_STD]}
+
     def forward(self, raw: Tensor) -> Tensor:
         """Float pictures, standardised per channel."""
         return (raw.float() - self.mean) / self.std

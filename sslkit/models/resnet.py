@@ -27,6 +27,8 @@ class ResNet(Trunk):
         self.settings = {"depth": depth, "side_px": side_px, "width": width, "small_pictures": small_pictures}
         self.crop_px = side_px
         self.normalise = Normalise()
+        self.front_end = self.normalise.constants()
+        self.torchvision = f"resnet{depth}" if width == 64 and not small_pictures else None
         self.net = _torchvision(depth)
         if width != 64:
             self.net = _scaled(depth, width)

@@ -35,6 +35,7 @@ class TCAM(Trunk):
         self.takes = Reads(flow=fields)
         self.crop_px = side_px
         self.chunks, self.full_scale = chunks, full_scale
+        self.front_end = {"zero": 128, "full_scale": full_scale}
         inputs = 2 * fields // chunks
         self.blocks = nn.ModuleDict()
         self.widths = {}

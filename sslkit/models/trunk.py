@@ -35,6 +35,8 @@ class Trunk(nn.Module):
         the uint8 media, 0 to 255, as uint8 or as float after resampling.
     crop_px: side of the square input that the network was made for.
     widths: channels of each layer, in order from input to output.
+    front_end: constants of the input conversion, plain values, for programs that use the weights without this code.
+    torchvision: the network of torchvision whose weights these are, below `net.`; None for all others.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Trunk(nn.Module):
     takes: Reads
     crop_px: int
     widths: dict[str, int]
+    front_end: dict[str, Any]
+    torchvision: str | None = None
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
         """Feature maps (B, C, H', W') or vectors (B, C) by layer name, in the order of `widths`."""
