@@ -22,7 +22,8 @@ from sslkit.types import Answer, Batch, Draw, Panel, Reads
 class LabelsSettings(TaskSettings):
     """classes: names, in the order of the dataset's labels. scale: share of the area of a training crop of a picture.
 
-    flip: mirror at random; switch it off where left and right are classes. clips: windows read from a training sample.
+    flip: mirror at random; switch it off where left and right are classes. dropout: of the head and of every dropout
+    layer of the trunk.
     """
 
     trunk: str
@@ -45,6 +46,9 @@ class Labels(Task):
         self.classes = settings.classes
         self.trunk = trunks.build(settings.trunk, settings.trunk_settings)
         self.dropout = nn.Dropout(settings.dropout)
+        for layer in self.trunk.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.p = settings.dropout
         self.head = nn.Linear(self.trunk.vector_width, len(settings.classes))
         self.trunks = {"sight": self.trunk}
 

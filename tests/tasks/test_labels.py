@@ -40,3 +40,8 @@ def test_several_windows_of_a_sample_keep_its_label() -> None:
     assert views["target"].tolist() == [1, 1, 1, 0, 0, 0] and views["x"].shape == (6, 4, 2, 32, 32)
     assert task(views).sample.tolist() == [0, 0, 0, 1, 1, 1]
     assert task.reads().flow == 4 and not task.reads().backward and task.show(views, task(views)) == []
+
+
+def test_dropout_is_the_same_in_the_head_and_in_the_trunk() -> None:
+    task = base.build("labels", {**FLOW, "dropout": 0.25})
+    assert {layer.p for layer in task.modules() if isinstance(layer, torch.nn.Dropout)} == {0.25}
