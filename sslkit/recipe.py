@@ -349,6 +349,19 @@ def _without_unset(block: BaseModel) -> dict[str, Any]:
     return values
 
 
+def resolved(path: Path) -> Recipe:
+    """A recipe that `dump` wrote, checked for its form, not against its task: what a run keeps.
+
+    Raises UserError for a file that is missing, damaged, or of another version.
+    """
+    mistakes = Mistakes()
+    found = strict_yaml.typed(_parsed(path, mistakes), Recipe, mistakes)
+    if found is None or mistakes:
+        first = str(mistakes.error()).splitlines()[0].rstrip(".")
+        raise UserError(f"{first}; the file is damaged or of another version of sslkit: choose another --out.")
+    return found
+
+
 def plan(recipe: Recipe | FinetuneRecipe, samples: int, world: int, device: str) -> Plan:
     """What a recipe means for `samples` training samples, `world` processes and a device such as "cuda:0".
 

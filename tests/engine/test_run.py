@@ -35,7 +35,7 @@ def test_a_new_run_writes_down_what_was_asked(run, asked):
     read = Run.read(run.folder)
     assert (read.recipe, read.plan, read.data) == (recipe, plan, DATA)
     assert (read.step, read.finished, read.rows()) == (0, False, [])
-    assert sorted(p.name for p in run.folder.iterdir()) == ["data.json", "plan.json", "recipe.yaml"]
+    assert sorted(p.name for p in run.folder.iterdir()) == ["data.json", "lock", "plan.json", "recipe.yaml"]
 
 
 def test_the_same_run_opens_again(run, asked):
@@ -85,7 +85,7 @@ def test_damaged_files_are_named(run, asked):
     with pytest.raises(UserError, match=r"plan\.json is missing or damaged"):
         Run(run.folder).open(*asked, DATA)
     (run.folder / "recipe.yaml").write_text("name: x\n")
-    with pytest.raises(UserError, match=r"recipe\.yaml was written by another version"):
+    with pytest.raises(UserError, match=r"recipe\.yaml:1: task: missing setting; the file is damaged or of another version"):
         _ = run.recipe
 
 
@@ -160,7 +160,7 @@ def test_a_full_disk_is_told_in_a_sentence(run, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(WorkError, match=r"checkpoint\.pt cannot be written \(No space left on device\)"):
+    with pytest.raises(WorkError, match=r"checkpoint\.pt cannot be written \(no space left on device\): free some space"):
         run.save({"step": 1})
 
 
@@ -173,7 +173,7 @@ def test_damaged_and_foreign_checkpoints_are_refused(run):
         with pytest.raises((WorkError, UserError), match=r"^\S+checkpoint\.pt [^\n]*\.$"):
             run.load()
     torch.save({"state_dict": {}}, path)
-    with pytest.raises(UserError, match="not a checkpoint of this version"):
+    with pytest.raises(UserError, match="no checkpoint of this version"):
         run.load()
 
 
