@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sslkit import catalog
+from sslkit.cli import completion
 from sslkit.cli.app import app, telling
 from sslkit.cli.options import Json
 
@@ -25,7 +26,12 @@ def tasks(as_json: Json = False) -> None:
 
 @app.command(rich_help_panel=PANEL)
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Show this recipe instead of the list.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Show this recipe instead of the list.", autocompletion=completion.recipes(*catalog.RECIPE_KINDS)
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the recipes that come with sslkit, or show one.

@@ -17,8 +17,10 @@ from sslkit.errors import SslkitError, UserError
 from sslkit.report.console import Output
 
 _GIVEN = "input: "
+_COMPLETING = "_SSLKIT_COMPLETE"
+"""Set by a shell that asks which words may come next: typer answers, and leaves."""
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 
 def _version(wanted: bool) -> None:
@@ -54,6 +56,8 @@ def telling(as_json: bool, given: str | None = None) -> Iterator[Output]:
 
 def main() -> None:
     """The `sslkit` program: exit code 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted."""
+    if _COMPLETING in os.environ:
+        app(prog_name="sslkit")
     sys.exit(run(sys.argv[1:]))
 
 

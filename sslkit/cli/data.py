@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from sslkit.cli import completion
 from sslkit.cli.app import app, telling
 from sslkit.cli.options import Json, Workers, cores
 from sslkit.errors import UserError
@@ -17,7 +18,12 @@ PANEL = "Data"
 
 @app.command("prepare-data", rich_help_panel=PANEL)
 def prepare_data(
-    layout: Annotated[str, typer.Argument(help="What SOURCE looks like: folder, imagenet, ucf101, ..., or toybox.")],
+    layout: Annotated[
+        str,
+        typer.Argument(
+            help="What SOURCE looks like: folder, imagenet, ucf101, ..., or toybox.", autocompletion=completion.layouts
+        ),
+    ],
     paths: Annotated[list[str], typer.Argument(metavar="[SOURCE] OUT", help="The toybox has no SOURCE.")],
     short_side_px: Annotated[int | None, typer.Option(help="Short side of the prepared pictures.")] = None,
     fps: Annotated[float | None, typer.Option(help="Constant rate of the prepared clips.")] = None,

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from sslkit.cli import completion
 from sslkit.cli.app import app, telling
-from sslkit.cli.options import Device, Inits, Json, On, Out, Overrides, Runs, Seeds, Workers, feeders, listed
+from sslkit.cli.options import (
+    Data,
+    Device,
+    Inits,
+    Json,
+    On,
+    Out,
+    Overrides,
+    PretrainRecipe,
+    Runs,
+    Seeds,
+    Task,
+    Workers,
+    feeders,
+    listed,
+)
 from sslkit.errors import UserError
 
 PANEL = "Learning"
@@ -16,11 +32,9 @@ PANEL = "Learning"
 
 @app.command(rich_help_panel=PANEL)
 def pretrain(
-    task: Annotated[str | None, typer.Option(help="A pretext task; alone, it also names the recipe.")] = None,
-    recipe: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="A packaged recipe or a file.")] = None,
-    data: Annotated[
-        list[Path] | None, typer.Option(metavar="DIR", help="Prepared dataset; repeat to add more.")
-    ] = None,
+    task: Task = None,
+    recipe: PretrainRecipe = None,
+    data: Data = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run folder; one that exists is resumed.")] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="Apply the recipe's tiny form, for a CPU.")] = False,
     overrides: Overrides = None,
@@ -53,7 +67,10 @@ def probe(
     on: On,
     runs: Runs = None,
     inits: Inits = None,
-    recipe: Annotated[str, typer.Option(metavar="NAME|PATH", help="Protocol of the probe.")] = "linear",
+    recipe: Annotated[
+        str,
+        typer.Option(metavar="NAME|PATH", help="Protocol of the probe.", autocompletion=completion.recipes("probe")),
+    ] = "linear",
     seeds: Seeds = 1,
     overrides: Overrides = None,
     out: Out = None,
@@ -80,7 +97,12 @@ def finetune(
     on: On,
     runs: Runs = None,
     inits: Inits = None,
-    recipe: Annotated[str, typer.Option(metavar="NAME|PATH", help="Protocol of the finetuning.")] = "clips",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|PATH", help="Protocol of the finetuning.", autocompletion=completion.recipes("finetune")
+        ),
+    ] = "clips",
     seeds: Seeds = 1,
     overrides: Overrides = None,
     out: Out = None,
@@ -100,3 +122,29 @@ def finetune(
             folders, on, inits or [], recipe, seeds, overrides or [], out, device, feeders(workers), progress
         )
     output.result(result)
+
+
+@app.command(rich_help_panel=PANEL)
+def compare(
+    results: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN|RESULT...", help="Folders of runs, probes, finetunings; or - for a list on stdin."),
+    ],
+    loose: Annotated[bool, typer.Option("--loose", help="Also what was not measured alike, and mark it.")] = False,
+    format: Annotated[Literal["table", "markdown"], typer.Option(help="How the table is printed.")] = "table",
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Put results of runs, probes or finetunings into one table, if they were measured alike.
+
+    Example: sslkit compare runs/a/probe-caltech runs/b/probe-caltech
+    """
+    with telling(as_json) as output:
+        from sslkit import jobs
+        from sslkit.report.console import markdown
+
+        result = jobs.compare([Path(name) for name in listed(results)], out, loose)
+    if format == "markdown" and not as_json:
+        output.text(markdown(result.rows))
+    else:
+        output.result(result)

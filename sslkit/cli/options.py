@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sslkit.cli import completion
 from sslkit.errors import UserError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line instead of tables.")]
@@ -18,11 +19,41 @@ Workers = Annotated[int | None, typer.Option(min=0, help="Processes that decode;
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's setting: train.lr=0.01.")
 ]
-Runs = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Run folders, or - for a list on stdin.")]
-On = Annotated[list[Path], typer.Option(metavar="DATASET", help="Prepared, labelled dataset; repeat to add more.")]
+Task = Annotated[
+    str | None,
+    typer.Option(help="A pretext task; alone, it also names the recipe.", autocompletion=completion.tasks),
+]
+PretrainRecipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|PATH",
+        help="A packaged recipe or a file.",
+        autocompletion=completion.recipes("pretrain"),
+    ),
+]
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RUN]...", help="Run folders, or - for a list on stdin.", autocompletion=completion.runs),
+]
+Data = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="DIR", help="Prepared dataset; repeat to add more.", autocompletion=completion.datasets),
+]
+On = Annotated[
+    list[Path],
+    typer.Option(
+        metavar="DATASET", help="Prepared, labelled dataset; repeat to add more.", autocompletion=completion.datasets
+    ),
+]
 Inits = Annotated[
     list[str] | None,
-    typer.Option("--init", metavar="INIT", help="A control beside the runs: random, supervised, a file."),
+    typer.Option(
+        "--init",
+        metavar="INIT",
+        help="A control beside the runs: random, supervised, a file.",
+        autocompletion=completion.inits,
+    ),
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Repeat with this many seeds.")]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the report and its files.")]
@@ -45,5 +76,9 @@ def cores() -> int:
 
 
 def feeders(workers: int | None) -> int:
-    """Half the cores feed, up to eight, and the rest compute; 0 reads in the main process."""
-    return min(8, max(1, cores() // 2)) if workers is None else workers
+    """Half the cores feed, up to eight, and the rest compute; 0 reads in the main process.
+
+    Under torchrun the processes of a host share its cores.
+    """
+    sharing = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    return min(8, max(1, cores() // sharing // 2)) if workers is None else workers
