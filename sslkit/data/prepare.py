@@ -24,14 +24,15 @@ from typing import Any
 from sslkit import catalog
 from sslkit.data import shards
 from sslkit.data.layouts.base import Item, rank
-from sslkit.data.pool import Task, run
+from sslkit.data.pool import run
 from sslkit.data.settings import LAYOUT_OPTIONS, PrepareSettings
+from sslkit.data.task import PARTIAL, Job, Task
 from sslkit.errors import UserError, WorkError
 
 Progress = Callable[[int, int, str], None]
 _STILLS_PER_TASK = 64
 _SEGMENTS_PER_TASK = 16
-_NOT_COMPARED = {"max_skipped"}
+_NOT_COMPARED = {"max_skipped", "time_limit_s"}
 
 
 @dataclass(frozen=True)
@@ -65,23 +66,33 @@ def prepare(
     source: str,
     out: Path,
     settings: PrepareSettings,
-    workers: int = 1,
+    workers: int = 0,
     progress: Progress | None = None,
 ) -> Prepared:
     """Prepare SOURCE, which is laid out as `layout` says, into the folder OUT, and say what it holds.
 
-    A finished OUT of the same source and settings is returned at once, an unfinished one is finished. progress is
-    called with (tasks done, tasks in all, name of a source). Raises UserError for a source of another layout, for an
-    OUT that holds something else, and for splits that share a recording; WorkError when more than
-    `settings.max_skipped` of the sources cannot be read.
+    A finished OUT of the same source and settings is returned at once, an unfinished one is finished. workers:
+    processes; with 0 all is done in this one, where a decoder that hangs or crashes is not survived. progress is called
+    with (tasks done, tasks in all, name of a source). Raises UserError for a source of another layout, for an OUT that
+    holds something else, and for splits that share a recording; WorkError when more than `settings.max_skipped` of the
+    sources cannot be read, or OUT cannot be written.
     """
     started = time.monotonic()
     plan = _plan(layout, source, settings)
     if (out / "dataset.json").is_file():
         _same(out, json.loads((out / "dataset.json").read_text(encoding="utf-8")), plan.identity())
         return _finished(out)
+    with _writing(out):
+        return _prepared(out, plan, settings, workers, progress, started)
+
+
+def _prepared(
+    out: Path, plan: _Plan, settings: PrepareSettings, workers: int, progress: Progress | None, started: float
+) -> Prepared:
     parts = _parts(out, plan)
     with _alone(parts):
+        for left in parts.glob(f"*{PARTIAL}"):
+            left.unlink()
         tasks = _tasks(plan, settings, parts)
         run(tasks, workers, progress)
         skipped = _skipped(out, tasks, settings)
@@ -173,6 +184,18 @@ def _same(out: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> Non
 
 
 @contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """A full disk, or a folder that may not be written, is told in one sentence."""
+    try:
+        yield
+    except BrokenPipeError:  # of whoever reads the progress
+        raise
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise WorkError(f"{out} cannot be written: {reason}; mend that, and start again to go on from here.") from error
+
+
+@contextmanager
 def _alone(parts: Path) -> Iterator[None]:
     """Keep a second call out of the same folder."""
     with (parts / "lock").open("w") as lock:
@@ -186,18 +209,18 @@ def _alone(parts: Path) -> Iterator[None]:
 def _tasks(plan: _Plan, settings: PrepareSettings, parts: Path) -> list[Task]:
     """Videos one by one, stills and segments of one file by the dozen: what a worker does in one go."""
     label_of = {name: label for label, name in enumerate(plan.classes)}
-    groups: list[list[tuple[int, int, Item]]] = []
+    groups: list[list[Job]] = []
     for number, item in enumerate(plan.items):
-        entry = (number, label_of[item.label_name] if item.label_name is not None else -1, item)
+        job = Job.of(number, label_of[item.label_name] if item.label_name is not None else -1, item)
         if groups and _together(groups[-1], item):
-            groups[-1].append(entry)
+            groups[-1].append(job)
         else:
-            groups.append([entry])
+            groups.append([job])
     return [Task(parts / f"{number:07d}", tuple(group), settings) for number, group in enumerate(groups)]
 
 
-def _together(group: Sequence[tuple[int, int, Item]], item: Item) -> bool:
-    last = group[-1][2]
+def _together(group: Sequence[Job], item: Item) -> bool:
+    last = group[-1].item
     if item.scene is None and item.path is not None and item.path == last.path:
         return len(group) < _SEGMENTS_PER_TASK
     return item.still and last.still and len(group) < _STILLS_PER_TASK
@@ -214,7 +237,7 @@ def _skipped(out: Path, tasks: Sequence[Task], settings: PrepareSettings) -> int
                 unreadable.add(line["source"])
     path = out / "skipped.jsonl"
     shards.replace_bytes(path, "".join(line + "\n" for line in lines).encode())
-    sources = {item.source for task in tasks for _, _, item in task.items}
+    sources = {job.item.source for task in tasks for job in task.jobs}
     if len(unreadable) > settings.max_skipped * len(sources):
         raise WorkError(
             f"{len(unreadable)} of {len(sources)} sources could not be prepared ({path} says why), but at most "

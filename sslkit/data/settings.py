@@ -36,6 +36,8 @@ class PrepareSettings(BaseModel):
     stabilise: bool = False
     max_skipped: float = Field(0.1, ge=0, le=1)
     """Share of the sources that may be unreadable."""
+    time_limit_s: float = Field(300.0, gt=0)
+    """A source is given up when a picture, or 10 s of a clip, takes longer; TV-L1 flow has 20 times as long."""
     limit: int | None = Field(None, gt=0)
     """At most so many items of each split, drawn by the hash of their names. None: all."""
     shard_mb: float = Field(256, gt=0)
@@ -57,6 +59,11 @@ class PrepareSettings(BaseModel):
         if side_px % 2:
             raise ValueError("must be even, as the video format wants it")
         return side_px
+
+    @property
+    def step_limit_s(self) -> float:
+        """Longest time between two signs of life of a worker."""
+        return self.time_limit_s * max(1.0, self.clip_s / 10) * (20 if self.flow == "tvl1" else 1)
 
     def recorded(self, options: tuple[str, ...]) -> dict[str, Any]:
         """The settings as `dataset.json` keeps them: those of other layouts than this one (`options`) are left out."""

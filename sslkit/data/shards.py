@@ -6,6 +6,7 @@ it. Headers carry no time, owner or machine: equal samples in equal order give e
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tarfile
@@ -90,31 +91,43 @@ class Writer:
         self._shards = 0
         self._position = 0
         self._file: IO[bytes] | None = None
-        self._index = (folder / f"{split}-index.jsonl").open("w", encoding="utf-8")
+        self._index = _partial(folder / f"{split}-index.jsonl").open("w", encoding="utf-8")
 
     def add(self, run: Run) -> None:
         """Append a run; a shard that would grow beyond its size is closed before."""
         if self._file is not None and self._position + len(run.data) > self._shard_bytes:
             self._end_shard()
         if self._file is None:
-            self._file = (self._folder / self._name()).open("wb")
+            self._file = _partial(self._folder / self._name()).open("wb")
         self._file.write(run.data)
         self._index.write(dumps(run.at(self._name(), self._position)) + "\n")
         self._position += len(run.data)
 
     def close(self) -> None:
         """End the last shard and the index."""
-        if self._file is not None:
-            self._end_shard()
+        self._end_shard()
         self._index.close()
+        index = self._folder / f"{self._split}-index.jsonl"
+        _partial(index).replace(index)
+
+    def abandon(self) -> None:
+        """Leave no half file behind after a failure."""
+        for file in (self._file, self._index):
+            if file is not None:
+                # What is still to be written would fail again.
+                with contextlib.suppress(OSError):
+                    file.close()
+                Path(file.name).unlink(missing_ok=True)
 
     def _name(self) -> str:
         return f"{self._split}-{self._shards:05d}.tar"
 
     def _end_shard(self) -> None:
-        if self._file is not None:
-            self._file.write(bytes(2 * _BLOCK))
-            self._file.close()
+        if self._file is None:
+            return
+        self._file.write(bytes(2 * _BLOCK))
+        self._file.close()
+        _partial(self._folder / self._name()).replace(self._folder / self._name())
         self._file, self._position, self._shards = None, 0, self._shards + 1
 
 
@@ -137,9 +150,12 @@ def write(folder: Path, runs: Iterable[tuple[str, Run]], about: Mapping[str, Any
             counts[split]["samples"] += 1
             counts[split]["seconds"] += seconds(run.record)
             sources[split].add(run.record["source"])
-    finally:
         for writer in writers.values():
             writer.close()
+    except BaseException:
+        for writer in writers.values():
+            writer.abandon()
+        raise
     for split, count in counts.items():
         count["seconds"] = round(count["seconds"], 3)
         count["sources"] = len(sources[split])
@@ -159,12 +175,20 @@ def replace_json(path: Path, value: Any) -> None:
 
 def replace_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is there as a whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    partial = _partial(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
 
 
 def index(folder: Path, split: str) -> Iterator[dict[str, Any]]:

@@ -328,11 +328,11 @@ class TestResuming:
     ) -> None:
         work, names = pool.Task.work, []
 
-        def interrupted(task: pool.Task) -> str:
+        def interrupted(task: pool.Task) -> None:
             if len(names) == 2:
                 raise KeyboardInterrupt
             names.append(task.path.name)
-            return work(task)
+            work(task)
 
         monkeypatch.setattr(pool.Task, "work", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -410,7 +410,7 @@ class TestResuming:
             prepare("folder", str(tree), tmp_path / "out", PrepareSettings(**PLAIN, shard_mb=0.02, flow="dis"))
 
 
-def _interrupt(task: pool.Task) -> str:
+def _interrupt(task: pool.Task) -> None:
     raise KeyboardInterrupt
 
 

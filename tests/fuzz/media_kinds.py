@@ -14,8 +14,8 @@ from kinds import Kind, Substituted
 from PIL import Image
 
 from sslkit.data.layouts.base import Item
-from sslkit.data.pool import Task
 from sslkit.data.settings import PrepareSettings
+from sslkit.data.task import Job, Task
 from sslkit.media import read, write
 
 _SETTINGS = PrepareSettings(short_side_px=32, clip_s=1.0, min_s=0.1)
@@ -33,7 +33,7 @@ class Media(Kind):
     def consume(self, folder: Path, good: Path) -> str | None:
         file = folder / f"x.{self.name}"
         item = Item(file.name, "train", file.name, file.stem, file)
-        task = Task(folder / "task", ((0, -1, item),), _SETTINGS)
+        task = Task(folder / "task", (Job.of(0, -1, item),), _SETTINGS)
         task.work()
         report = task.report()
         if report["skipped"]:
