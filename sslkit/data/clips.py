@@ -27,6 +27,7 @@ _HIGHEST_FPS = 31
 _BORDER_FRAMES = 5
 _SILENT_END_S = 0.1
 _UNCERTAIN_FRAMES = 2
+_LONGEST_SHAPE = 20
 _WHOLE: Border = (0, 0, 0, 0)
 
 
@@ -39,7 +40,11 @@ class Refused:
     reason: str
 
 
-def prepare_item(item: Item, number: int, label: int, settings: PrepareSettings) -> Iterator[Stored | Refused]:
+Step = Stored | Refused | None
+"""What comes out of a source, one after the other; None is only a sign of life."""
+
+
+def prepare_item(item: Item, number: int, label: int, settings: PrepareSettings) -> Iterator[Step]:
     """The samples of one item, one at a time, so that a long video needs no more memory than a short one.
 
     number: position of the item in the dataset, which makes its keys unique. Raises WorkError when the source cannot
@@ -60,8 +65,9 @@ def prepare_item(item: Item, number: int, label: int, settings: PrepareSettings)
     elif item.path is None:
         raise WorkError(f"{item.source} has no file.")
     elif item.still:
-        whole = picture.scaled(read.image(item.path), settings.short_side_px)
-        yield samples.still({**about, "key": stem}, whole)
+        whole = read.image(item.path)
+        _check_shape(item.path, *whole.shape[:2])
+        yield samples.still({**about, "key": stem}, picture.scaled(whole, settings.short_side_px))
     else:
         yield from _video(item, item.path, {**about, "key": stem}, settings)
 
@@ -71,7 +77,7 @@ def rate(source_fps: float, settings: PrepareSettings) -> float:
     return settings.fps or source_fps / math.ceil(source_fps / _HIGHEST_FPS)
 
 
-def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSettings) -> Iterator[Stored | Refused]:
+def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSettings) -> Iterator[Step]:
     changed = path.stat().st_mtime_ns if path.exists() else 0
     probe, border = _looked_at(path, changed, settings.remove_borders)
     fps = rate(probe.fps, settings)
@@ -85,6 +91,7 @@ def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSetti
     number = 0
     for first, frames in pieces:
         if len(frames) < settings.min_s * fps and not (labelled and first == 0):
+            yield None
             continue
         place = {"key": f"{about['key']}-{number:04d}", "start_s": start_s + first / fps, "border": list(border)}
         heard = probe.has_sound and settings.sound
@@ -157,7 +164,14 @@ def _looked_at(path: Path, changed: int, remove_borders: bool) -> tuple[read.Pro
     probe = read.probe(path)
     if not probe.has_video:
         raise WorkError(f"{path} holds sound but no pictures.")
+    _check_shape(path, probe.height, probe.width)
     return probe, _border(path, probe) if remove_borders else _WHOLE
+
+
+def _check_shape(path: Path, height: int, width: int) -> None:
+    """Scaled to the short side, a line of pixels would fill the memory."""
+    if max(height, width) > _LONGEST_SHAPE * min(height, width):
+        raise WorkError(f"{path} has pictures of {width}x{height} pixels, which are too narrow to be of use.")
 
 
 def _border(path: Path, probe: read.Probe) -> Border:
