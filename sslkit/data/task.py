@@ -126,7 +126,7 @@ def _do(job: Job, file: IO[bytes], settings: PrepareSettings, outcome: _Outcome,
     outcome.skipped += refused
 
 
-def _unchanged(job: Job, samples: Iterator[Step]) -> Iterator[Stored | Refused | None]:
+def _unchanged(job: Job, samples: Iterator[Step]) -> Iterator[Step]:
     """The samples of a file that stays the same from when it was listed until it has been read."""
     before = _stamp(job.item.path)
     if before[0] not in (job.size, -1):
@@ -145,7 +145,7 @@ def _stamp(path: Path | None) -> tuple[int, int]:
     return (-1, -1) if found is None else (found.st_size, found.st_mtime_ns)
 
 
-def _read(samples: Iterator[Step]) -> Iterator[Stored | Refused | None]:
+def _read(samples: Iterator[Step]) -> Iterator[Step]:
     """The samples, but whatever goes wrong with the source as _Unreadable: writing them may fail for other reasons."""
     try:
         yield from samples
