@@ -49,10 +49,10 @@ def of_training(run: Run, plan: Plan, task: Task, judged: Validation | None, res
 
 
 def of_rows(result: Result, folder: Path, name: str) -> Result:
-    """Write `<name>.html` and `<name>.json` for an evaluation into `folder`, and return the result with both paths."""
+    """Write `<name>.html` and `result.json` for an evaluation into `folder`, and return the result with both paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.html"
-    result.files = {**result.files, "report": str(path), "json": str(folder / f"{name}.json")}
+    path, record = folder / f"{name}.html", folder / "result.json"
+    result.files = {**result.files, "report": str(path), "json": str(record)}
     charts = []
     by = "init" if any("init" in row for row in result.rows) else "label"
     main = [row for row in result.rows if isinstance(row.get("value"), (int, float)) and "spread" not in row]
@@ -74,8 +74,25 @@ def of_rows(result: Result, folder: Path, name: str) -> Result:
             command=_command(),
         ),
     )
-    with checkpoint.replacing(folder / f"{name}.json") as file:
+    with checkpoint.replacing(record) as file:
         file.write(json.dumps(result.record(), indent=1).encode())
+    return result
+
+
+def of_comparison(result: Result, folder: Path) -> Result:
+    """Write compare.html, a table and a chart a metric, into `folder`, and return the result with its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "compare.html"
+    result.files = {**result.files, "report": str(path)}
+    charts = []
+    for metric in dict.fromkeys(row["metric"] for row in result.rows):
+        rows = [{**row, "who": f"{row['init']} ({row['result']})"} for row in result.rows if row["metric"] == metric]
+        charts.append(page.Chart(metric, chart.bars(rows, by="who", chance=rows[0]["chance"], x_label=metric)))
+    table = page.Table("All results", result.rows)
+    facts = {key: str(value) for key, value in result.fields.items()}
+    page.write(
+        path, page.Page(result.name, notes=result.notes, charts=charts, tables=[table], facts=facts, command=_command())
+    )
     return result
 
 

@@ -69,7 +69,7 @@ def test_pretext_protocol_has_a_row_for_every_label(run: Path, toybox: Path, tmp
     assert result.rows[0]["questions"] == 2 * pretext.CLIPS * result.rows[0]["samples"]
     assert all(row["low"] <= row["value"] <= row["high"] for row in result.rows)
     assert (
-        json.loads((tmp_path / "page/pretext.json").read_text())["rows"] and (tmp_path / "page/pretext.html").is_file()
+        json.loads((tmp_path / "page/result.json").read_text())["rows"] and (tmp_path / "page/pretext.html").is_file()
     )
 
 

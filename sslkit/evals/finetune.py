@@ -149,6 +149,7 @@ def compare(
             "run": ", ".join(dict.fromkeys(init.run for init in listed if not init.run.startswith("seed "))),
             "protocol": f"finetuned, all layers ({recipe.name or 'finetune'})",
             "data": ", ".join(map(str, train_set.info.folders)),
+            "prepared": train_set.info.records,
             "classes": list(classes),
             "split": {"train": len(train_set), "test": len(truth), "test_split": test_set.split},
             "preprocessing": {"clips": clips, "crop": "centre", "averaged": "softmax over clips, before the argmax"},

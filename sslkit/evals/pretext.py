@@ -47,6 +47,7 @@ def evaluate(task: Task, dataset: Dataset, device: torch.device, workers: int = 
         fields={
             "protocol": "pretext",
             "data": [str(folder) for folder in dataset.info.folders],
+            "prepared": dataset.info.records,
             "split": dataset.split,
             "windows": CLIPS,
         },

@@ -254,6 +254,7 @@ def _fields(
         "run": ", ".join(dict.fromkeys(init.run for init in listed if not init.run.startswith("seed "))),
         "protocol": f"frozen, {' + '.join(methods)} ({recipe.name or 'probe'})",
         "data": ", ".join(map(str, train_set.info.folders)),
+        "prepared": train_set.info.records,
         "classes": list(train_set.info.classes),
         "split": {
             "train": len(train),

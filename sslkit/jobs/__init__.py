@@ -1,7 +1,7 @@
 """The Python API: one function a command. Each takes plain values and returns a Result that the command line prints."""
 
 from sslkit.jobs.data import prepare_data
-from sslkit.jobs.learn import finetune, load_task, pretrain, probe
+from sslkit.jobs.learn import compare, finetune, load_task, pretrain, probe
 from sslkit.jobs.use import arrow, export
 
-__all__ = ["arrow", "export", "finetune", "load_task", "prepare_data", "pretrain", "probe"]
+__all__ = ["arrow", "compare", "export", "finetune", "load_task", "prepare_data", "pretrain", "probe"]

@@ -20,6 +20,7 @@ from sslkit.engine.fit import Fit, fit
 from sslkit.engine.run import Run
 from sslkit.engine.validate import Validation, validate
 from sslkit.errors import UserError
+from sslkit.evals import compare as comparing
 from sslkit.evals import finetune as finetuning
 from sslkit.evals import pretext
 from sslkit.evals import probe as probing
@@ -29,6 +30,7 @@ from sslkit.tasks import base as tasks
 from sslkit.types import Published, Result
 
 
+@distributed.together()
 def pretrain(
     task: str | None = None,
     recipe: str | None = None,
@@ -56,8 +58,10 @@ def pretrain(
         raise UserError(f"Recipe {recipe} is for --task {asked.task}, not {task}; leave --task out.")
     chosen, out = pick(device), out or Path("runs") / asked.name
     notes = []
+    distributed.take_device(chosen)
     if embedded:
-        data = [toybox(asked, out.parent, workers, progress)]
+        with distributed.main_first():
+            data = [toybox(asked, out.parent, workers, progress)]
         notes.append(f"No --data was given: learnt from the toybox, made from seed 0 in {data[0]}.")
     if plain and not tiny:
         notes.append(f"No --data and no --recipe was given: the small settings of {asked.name} (tiny) were used.")
@@ -163,24 +167,26 @@ def probe(
     """Measure frozen features of runs, random networks and supervised ones on a labelled dataset, side by side."""
     asked = recipes.load_probe(recipe, set=overrides)
     if asked.protocol == "pretext":
-        return _pretext(runs, on, out, pick(device), workers)
+        return _pretext(runs, on, _folder(out, runs, "pretext", on), pick(device), workers)
+    folder = _folder(out, runs, "probe", on)
     result = probing.probe(
         list(runs), list(inits), list(on), asked, seeds=seeds, device=pick(device), workers=workers, progress=progress
     )
-    return pages.of_rows(result, out or _beside(runs, "probe", on), "probe")
+    return pages.of_rows(result, folder, "probe")
 
 
-def _pretext(runs: Sequence[Path], on: Sequence[Path], out: Path | None, device: torch.device, workers: int) -> Result:
+def _pretext(runs: Sequence[Path], on: Sequence[Path], out: Path, device: torch.device, workers: int) -> Result:
     if len(runs) != 1:
         raise UserError("The pretext protocol takes one run: sslkit probe RUN --recipe pretext --on DATASET.")
     learner, run = load_task(runs[0])
     dataset = Dataset(on, "test")
     check_prepared(run.recipe.data, dataset.info)
     result = pretext.evaluate(place(learner, device), dataset, device, workers)
-    result.fields["run"] = str(runs[0])
-    return pages.of_rows(result, out or _beside(runs, "pretext", on), "pretext")
+    result.fields |= {"run": str(runs[0]), "task": run.recipe.task}
+    return pages.of_rows(result, out, "pretext")
 
 
+@distributed.together()
 def finetune(
     runs: Sequence[Path],
     on: Sequence[Path],
@@ -195,12 +201,20 @@ def finetune(
 ) -> Result:
     """Train networks on with the labels of a dataset, from runs and from random weights, and test them side by side."""
     asked = recipes.load_finetune(recipe, set=overrides)
-    folder = out or _beside(runs, "finetune", on)
+    folder = _folder(out, runs, "finetune", on)
+    chosen = pick(device)
+    distributed.take_device(chosen)
     result = finetuning.finetune(
-        list(runs), list(inits), list(on), asked, out=folder, seeds=seeds, device=pick(device), workers=workers,
+        list(runs), list(inits), list(on), asked, out=folder, seeds=seeds, device=chosen, workers=workers,
         progress=progress,
     )  # fmt: skip
-    return pages.of_rows(result, folder, "finetune")
+    return pages.of_rows(result, folder, "finetune") if distributed.is_main() else result
+
+
+def compare(paths: Sequence[Path], out: Path | None = None, loose: bool = False) -> Result:
+    """One table over results of runs, probes or finetunings; see `sslkit.evals.compare`. out: folder for a page."""
+    result = comparing.compare(paths, loose)
+    return pages.of_comparison(result, out) if out else result
 
 
 def load_task(folder: Path) -> tuple[tasks.Task, Run]:
@@ -238,6 +252,10 @@ def _steps(progress: Progress, text: str) -> Callable[[int, int, Any], None]:
     return show
 
 
-def _beside(runs: Sequence[Path], what: str, on: Sequence[Path]) -> Path:
+def _folder(out: Path | None, runs: Sequence[Path], what: str, on: Sequence[Path]) -> Path:
+    """Where an evaluation's page and result go: beside the first run, unless `out` is given."""
     parent = Path(runs[0]) if runs else Path("runs")
-    return parent / f"{what}-{'-'.join(Path(folder).name for folder in on)}"
+    folder = out or parent / f"{what}-{'-'.join(Path(dataset).name for dataset in on)}"
+    if (folder / "recipe.yaml").exists():
+        raise UserError(f"{folder} is the folder of a run, which has a result of its own: choose another --out.")
+    return folder

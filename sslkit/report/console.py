@@ -156,7 +156,8 @@ class Output:
 
 
 def _summary(result: Result) -> list[tuple[str, str]]:
-    pairs = [(key, shown(value)) for key, value in result.fields.items() if value is not None]
+    brief = {key: _brief(value) for key, value in result.fields.items()}
+    pairs = [(key, shown(value)) for key, value in brief.items() if value not in (None, {})]
     pairs += [(key, shown(value)) for key, value in result.metrics.items()]
     if result.chance is not None:
         pairs.append(("chance", shown(result.chance)))
@@ -164,6 +165,22 @@ def _summary(result: Result) -> list[tuple[str, str]]:
         pairs.append(("paper", f"{shown(result.paper.value)} ({result.paper.where})"))
     pairs += [(key, str(path)) for key, path in result.files.items()]
     return [*pairs, ("seconds", f"{result.seconds:.1f}")]
+
+
+def _brief(value: Any) -> Any:
+    """What of a field people get to see on a line: no lists of things, and nothing nested deeper than once."""
+    if isinstance(value, Mapping):
+        return {key: below for key, below in value.items() if not isinstance(below, Mapping | list | tuple)}
+    nested = isinstance(value, list | tuple) and any(isinstance(below, Mapping | list | tuple) for below in value)
+    return None if nested else value
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Rows as a table in Markdown, under the union of their keys; numbers stand to the right."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    right = [all(isinstance(row.get(key), int | float) for row in rows) for key in keys]
+    lines = [keys, ["---:" if r else "---" for r in right], *([shown(row.get(key)) for key in keys] for row in rows)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def shown(value: Any) -> str:
