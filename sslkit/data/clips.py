@@ -79,10 +79,10 @@ def rate(source_fps: float, settings: PrepareSettings) -> float:
 
 def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSettings) -> Iterator[Step]:
     changed = path.stat().st_mtime_ns if path.exists() else 0
-    probe, border = _looked_at(path, changed, settings.remove_borders)
+    probe, border = _looked_at(path, changed)
     fps = rate(probe.fps, settings)
     start_s, end_s = _span(item, probe.duration_s, settings)
-    side_px = _reading_side(probe, border, settings.short_side_px)
+    side_px = _reading_side(probe, border if settings.remove_borders else _WHOLE, settings.short_side_px)
     longest = max(1, math.floor(settings.clip_s * fps + 1e-6))
     chunks = read.video_chunks(path, fps, side_px, longest, start_s, end_s if item.end_s is not None else None)
     labelled = item.label_name is not None or item.start_s is not None
@@ -93,9 +93,11 @@ def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSetti
         if len(frames) < settings.min_s * fps and not (labelled and first == 0):
             yield None
             continue
-        place = {"key": f"{about['key']}-{number:04d}", "start_s": start_s + first / fps, "border": list(border)}
+        place = {"key": f"{about['key']}-{number:04d}", "start_s": start_s + first / fps}
         heard = probe.has_sound and settings.sound
-        yield _clip(path, {**about, **place}, _cropped(frames, probe, border, settings), fps, heard, settings)
+        inside, bars = _without(frames, _scaled(border, probe, frames), settings)
+        removed = {"border": list(border if settings.remove_borders else _WHOLE), "bars": list(bars)}
+        yield _clip(path, {**about, **place, **removed}, inside, fps, heard, settings)
         number += 1
     if not number:
         raise WorkError(f"{path} holds no clip of at least {settings.min_s:g} s.")
@@ -110,10 +112,14 @@ def _clip(
         steady = stabilise.stabilise(frames)
         if steady.reason is not None:
             return Refused(about["source"], round(start_s, 3), steady.reason)
-        frames = _fitted(steady.frames, settings.short_side_px)
-        about = {**about, "camera": np.asarray(steady.homographies, np.float64).round(6).tolist()}
+        frames, about = _fitted(steady.frames, settings.short_side_px), about | _steadied(steady)
     sound = _until_silence(read.sound(path, settings.rate_hz, start_s, end_s), settings.rate_hz) if heard else None
     return _stored({**about, "start_s": round(start_s, 6), "end_s": round(end_s, 6)}, frames, fps, sound, settings)
+
+
+def _steadied(steady: stabilise.Stabilised) -> dict[str, Any]:
+    """What is written down of a clip whose camera was held still. Its bars have moved too, and are lost from sight."""
+    return {"camera": np.asarray(steady.homographies, np.float64).round(6).tolist(), "bars": list(_WHOLE)}
 
 
 def _stored(
@@ -124,28 +130,39 @@ def _stored(
     settings: PrepareSettings,
     masks: Pictures | None = None,
 ) -> Stored:
-    fwd, bwd = _flow(frames, settings)
+    fwd, bwd = _flow(frames, tuple(about["bars"]), settings)
     return samples.clip(about, frames, fps, sound=sound, rate_hz=settings.rate_hz, fwd=fwd, bwd=bwd, masks=masks)
 
 
-def _scene(item: Item, about: dict[str, Any], settings: PrepareSettings) -> Stored:
+def _scene(item: Item, about: dict[str, Any], settings: PrepareSettings) -> Stored | Refused:
     """A synthetic scene. Its truth stays in the pixels and at the rate of rendering; `border` tells the crop."""
     from sslkit.data import toybox
 
     rendered = toybox.render(item.scene)
-    border = borders.borders(_spread(rendered.frames)) if settings.remove_borders and not item.still else _WHOLE
-    about = {**about, "border": list(border), "truth": _plain(rendered.truth)}
-    side_px = settings.short_side_px
-    frames = _fitted(_within(rendered.frames, border), side_px)
+    border = _WHOLE if item.still else borders.borders(_spread(rendered.frames))
+    removed = border if settings.remove_borders else _WHOLE
+    frames, bars = _without(rendered.frames, border, settings)
+    frames = _fitted(frames, settings.short_side_px)
+    about = {**about, "border": list(removed), "bars": list(bars), "truth": _plain(rendered.truth)}
     if item.still:
         return samples.still(about, frames[0])
     fps = settings.fps or float(toybox.FPS)
     chosen = (np.arange(round(len(frames) * fps / toybox.FPS)) * toybox.FPS / fps + 1e-6).astype(int)
-    masks = _within(rendered.masks, border)
-    size = (frames.shape[2], frames.shape[1])
-    resized = np.stack([cv2.resize(masks[i], size, interpolation=cv2.INTER_NEAREST) for i in chosen]).astype(np.uint8)
+    frames, masks = frames[chosen], _resized(_within(rendered.masks, removed)[chosen], frames)
+    if settings.stabilise:
+        steady = stabilise.stabilise(frames)
+        if steady.reason is not None:
+            return Refused(item.source, 0.0, steady.reason)
+        frames, about = _fitted(steady.frames, settings.short_side_px), about | _steadied(steady)
+        masks = _resized(stabilise.followed(masks, steady), frames)
     sound = _resampled(rendered.sound, toybox.RATE_HZ, settings.rate_hz) if settings.sound else None
-    return _stored(about, frames[chosen], fps, sound, settings, resized)
+    return _stored(about, frames, fps, sound, settings, masks)
+
+
+def _resized(masks: Pictures, frames: Pictures) -> Pictures:
+    """Object ids (T, h, w) at the size of frames (T, H, W, 3)."""
+    size = (frames.shape[2], frames.shape[1])
+    return np.stack([cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) for mask in masks]).astype(np.uint8)
 
 
 def _span(item: Item, duration_s: float, settings: PrepareSettings) -> tuple[float, float]:
@@ -159,13 +176,13 @@ def _span(item: Item, duration_s: float, settings: PrepareSettings) -> tuple[flo
 
 
 @functools.lru_cache(maxsize=4)
-def _looked_at(path: Path, changed: int, remove_borders: bool) -> tuple[read.Probe, Border]:
+def _looked_at(path: Path, changed: int) -> tuple[read.Probe, Border]:
     """What a video holds, and its black bars, kept because each segment asks again. changed: its time stamp."""
     probe = read.probe(path)
     if not probe.has_video:
         raise WorkError(f"{path} holds sound but no pictures.")
     _check_shape(path, probe.height, probe.width)
-    return probe, _border(path, probe) if remove_borders else _WHOLE
+    return probe, _border(path, probe)
 
 
 def _check_shape(path: Path, height: int, width: int) -> None:
@@ -194,13 +211,27 @@ def _reading_side(probe: read.Probe, border: Border, short_side_px: int) -> int:
     return 2 * math.ceil(min(probe.height, probe.width) * short_side_px / inner / 2)
 
 
-def _cropped(frames: Pictures, probe: read.Probe, border: Border, settings: PrepareSettings) -> Pictures:
-    if border == _WHOLE:
-        return frames
-    scale_y, scale_x = frames.shape[1] / probe.height, frames.shape[2] / probe.width
-    scales = (scale_y, scale_y, scale_x, scale_x)
+def _scaled(border: Border, probe: read.Probe, frames: Pictures) -> Border:
+    """The border of a source in the pixels of its frames as they were read."""
+    scales = (frames.shape[1] / probe.height,) * 2 + (frames.shape[2] / probe.width,) * 2
     top, bottom, left, right = (math.ceil(side * scale) for side, scale in zip(border, scales, strict=True))
-    return _fitted(_within(frames, (top, bottom, left, right)), settings.short_side_px)
+    return top, bottom, left, right
+
+
+def _without(frames: Pictures, border: Border, settings: PrepareSettings) -> tuple[Pictures, Border]:
+    """Frames whose border is cut off, painted black or left as it is, as the settings say; and the bars they have."""
+    if border == _WHOLE:
+        return frames, border
+    if settings.remove_borders:
+        return _fitted(_within(frames, border), settings.short_side_px), _WHOLE
+    return (frames * _inside(frames.shape[1:3], border)[..., None] if settings.zero_borders else frames), border
+
+
+def _inside(shape: tuple[int, ...], border: Border) -> Pictures:
+    """(H, W) uint8: 1 within the border, 0 on it."""
+    inside = np.zeros(shape, np.uint8)
+    _within(inside[None], border)[:] = 1
+    return inside
 
 
 def _within(frames: Pictures, border: Border) -> Pictures:
@@ -268,8 +299,8 @@ def _resampled(sound: NDArray[np.int16], from_hz: int, to_hz: int) -> NDArray[np
     return read.sound(write.flac(sound, from_hz), to_hz)
 
 
-def _flow(frames: Pictures, settings: PrepareSettings) -> tuple[Iterable[Pictures], Iterable[Pictures]]:
-    """Packed flow forwards, and between the frames in reverse: fields (2, H, W)."""
+def _flow(frames: Pictures, bars: Border, settings: PrepareSettings) -> tuple[Iterable[Pictures], Iterable[Pictures]]:
+    """Packed flow forwards, and between the frames in reverse: fields (2, H, W). Bars that were zeroed do not move."""
     if settings.flow == "none" or len(frames) < 2:
         return (), ()
     # Only data with flow need torch, which takes long to load.
@@ -284,6 +315,11 @@ def _flow(frames: Pictures, settings: PrepareSettings) -> tuple[Iterable[Picture
         fwd, bwd = flow.fields(frames, settings.flow, settings.flow_bound_px, settings.backward, device)
     finally:
         torch.set_num_threads(threads)
+    if settings.zero_borders:
+        still = _inside(frames.shape[1:3], bars) == 0
+        for fields in (fwd, bwd):
+            if fields is not None:
+                fields[..., still] = 128
     return fwd, () if bwd is None else bwd
 
 

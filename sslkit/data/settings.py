@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Word = Literal["command", "colour", "preposition", "letter", "digit", "adverb", "all"]
 
@@ -33,6 +33,9 @@ class PrepareSettings(BaseModel):
     cut_labelled: bool = False
     """Also cut labelled clips and segments into shots."""
     remove_borders: bool = True
+    """Cut black bars off. False: they stay, and their place is written down."""
+    zero_borders: bool = False
+    """With bars that stay: paint them black, without motion. Otherwise the clip is what it was."""
     stabilise: bool = False
     max_skipped: float = Field(0.1, ge=0, le=1)
     """Share of the sources that may be unreadable."""
@@ -50,7 +53,9 @@ class PrepareSettings(BaseModel):
     stills: int = Field(0, ge=0)
     seconds: float = Field(4.0, gt=0)
     camera_share: float = Field(0.0, ge=0, le=1)
+    camera_habit: bool = False
     border_share: float = Field(0.0, ge=0, le=1)
+    encoder_noise: bool = False
     aberration_share: float = Field(0.0, ge=0, le=1)
 
     @field_validator("short_side_px")
@@ -59,6 +64,12 @@ class PrepareSettings(BaseModel):
         if side_px % 2:
             raise ValueError("must be even, as the video format wants it")
         return side_px
+
+    @model_validator(mode="after")
+    def _bars_stay(self) -> PrepareSettings:
+        if self.zero_borders and self.remove_borders:
+            raise ValueError("zero_borders paints bars that stay: give remove_borders=false (--keep-borders) too")
+        return self
 
     @property
     def step_limit_s(self) -> float:
@@ -79,7 +90,9 @@ LAYOUT_OPTIONS = {
     "stills",
     "seconds",
     "camera_share",
+    "camera_habit",
     "border_share",
+    "encoder_noise",
     "aberration_share",
 }
 """Settings that only some layouts read; a layout names its own in OPTIONS."""

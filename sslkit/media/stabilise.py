@@ -63,6 +63,17 @@ def stabilise(
     return _cut(frames, _repaired(found, gray[0].shape), least_share)
 
 
+def followed(planes: np.ndarray, steady: Stabilised) -> np.ndarray:
+    """Planes (T, H, W) uint8 that lie on the frames of a clip, such as object ids, moved and cut like those frames."""
+    height, width = planes.shape[1:]
+    top, bottom, left, right = steady.crop
+    moved = [
+        cv2.warpPerspective(plane, one, (width, height), flags=cv2.INTER_NEAREST)
+        for plane, one in zip(planes, steady.homographies, strict=True)
+    ]
+    return np.stack(moved)[:, top : height - bottom, left : width - right]
+
+
 def _change(pictures: Sequence[np.ndarray]) -> float:
     """Mean difference between neighbouring pictures, 0..255."""
     return float(np.mean([cv2.absdiff(one, two).mean() for one, two in pairwise(pictures)] or [0.0]))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from sslkit.data import clips, pool, samples
-from sslkit.data.dataset import Dataset
+from sslkit.data.dataset import Dataset, collate
 from sslkit.data.prepare import prepare
 from sslkit.data.settings import PrepareSettings
 from sslkit.errors import UserError, WorkError
@@ -127,6 +127,33 @@ class TestVideos:
         assert np.abs(np.array(entry.border) - [16, 16, 0, 0]).max() <= 2
         assert entry.height == 48 and 96 <= entry.width <= 100
         assert frames_of(dataset, 0)[:, [0, -1]].mean() > 40
+
+    def test_borders_that_stay_are_written_down_and_can_be_zeroed(self, tmp_path: Path) -> None:
+        frames = np.zeros((12, 96, 128, 3), np.uint8)
+        frames[:] = np.random.default_rng(0).integers(0, 9, frames.shape, np.uint8)
+        frames[:, 16:80] = textured(12, 0, 64, 128)
+        video(tmp_path / "src" / "a.mp4", frames)
+        kept = {"short_side_px": 48, "shots": False, "remove_borders": False, "flow": "dis"}
+        reads = Reads(frames=6, flow=5, backward=True, start="spread")
+        batches = []
+        for zero in (False, True):
+            out = tmp_path / f"{zero}"
+            prepare("folder", str(tmp_path / "src"), out, PrepareSettings(**kept, zero_borders=zero))
+            dataset = Dataset(out, "train")
+            assert dataset.entries[0].border == (0, 0, 0, 0) and dataset.entries[0].bars == (8, 8, 0, 0)
+            batches.append(collate([dataset.read(0, dataset.windows(0, reads, None), reads)]))
+        plain, zeroed = batches
+        assert plain.extra["bars"].tolist() == [[8, 8, 0, 0]] and zeroed.frames.shape == plain.frames.shape
+        assert zeroed.frames[..., :7, :].float().mean() < 1 < plain.frames[..., :7, :].float().mean()
+        # JPEG lets some of the picture's flow into a bar, in the blocks that hold both.
+        assert (zeroed.flow.float()[..., :4, :] - 128).abs().mean() < 0.5
+        assert (plain.flow.float()[..., :4, :] - 128).abs().mean() > 1
+        inside = (zeroed.flow.float() - plain.flow.float())[..., 20:28, :].abs().mean()
+        assert inside < 2
+
+    def test_bars_are_painted_where_they_stay_or_not_at_all(self) -> None:
+        with pytest.raises(ValueError, match="--keep-borders"):
+            PrepareSettings(zero_borders=True)
 
     def test_sound_is_cut_with_its_clip(self, tmp_path: Path) -> None:
         sound = np.zeros(4 * RATE_HZ, np.int16)
@@ -293,6 +320,24 @@ class TestToybox:
             assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x0, y0, x1, y1)
         assert dataset.entries[-1].kind == "image" and dataset.entries[-1].label >= 0
         assert dataset.info.classes and "val_share" not in dataset.info.settings
+
+    def test_stabilised_scenes_stand_still_with_their_masks(self, tmp_path: Path) -> None:
+        asked = {"short_side_px": 96, "clips": 10, "seconds": 1.0, "camera_share": 1.0, "camera_habit": True}
+        settings = PrepareSettings(**asked, stabilise=True, max_skipped=1.0)
+        prepare("toybox", "", tmp_path / "out", settings)
+        dataset = Dataset(tmp_path / "out", "train")
+        assert len(dataset) >= 4
+        for index in range(4):
+            meta, masks = dataset.meta(index), dataset.masks(index)
+            found, true = np.array(meta["camera"]), np.array(meta["truth"]["camera"])
+            corners = np.array([[0, 0, 1], [127, 0, 1], [0, 95, 1], [127, 95, 1]]).T
+            places = [one @ corners for one in (found, true)]
+            off_px = np.abs(places[0][:, :2] / places[0][:, 2:] - places[1][:, :2] / places[1][:, 2:])
+            assert np.median(off_px) < 1 and masks.shape == (25, *frames_of(dataset, index).shape[1:3])
+            # Where no object ever is, a steady clip is its own median picture.
+            frames = frames_of(dataset, index).astype(float)
+            differs = np.abs(frames - np.median(frames, axis=0)).mean(-1)
+            assert differs[masks > 0].mean() > 2 * differs[masks == 0].mean()
 
 
 @pytest.fixture(scope="module")

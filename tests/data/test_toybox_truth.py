@@ -1,6 +1,7 @@
 """The truth of toybox scenes against their pixels: boxes, keypoints, faces, camera, borders, lens; no easy cues."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 from sslkit.data import toybox
 from sslkit.data.toybox import kinds
+from sslkit.data.toybox import view as views
 from sslkit.data.toybox.canvas import Canvas, Sprite
+from sslkit.media import borders
 
 
 @pytest.mark.parametrize("kind", toybox.TYPES)
@@ -171,3 +174,42 @@ def test_the_backdrop_stands_still_unless_the_camera_moves():
     assert never.sum() > 1000
     assert np.ptp(clip.frames[:, never].astype(int), axis=0).max() == 0
     assert clip.truth["camera"] is None and clip.truth["direction"] == "forward"
+
+
+def test_a_camera_with_a_habit_zooms_in_or_tilts_down_and_slows_to_a_stop():
+    seen = set()
+    for plan in toybox.scenes(4, clips=6, camera_share=1, camera_habit=True, seconds=1.0):
+        clip = toybox.render(plan)
+        assert clip.truth["habit"] is True
+        motions = np.array(clip.truth["camera"])
+        centre = np.array([95.5, 71.5, 1])
+        gone = -np.log(motions[:, 0, 0]) if plan.camera == "zoom" else (motions @ centre)[:, 1]
+        steps = np.diff(gone)
+        assert (steps > 0).all() and steps[-1] < 0.1 * steps[0] and (np.diff(steps) < 0).all()
+        seen.add(plan.camera)
+    assert seen == {"pan", "zoom"}
+    assert toybox.render(toybox.scenes(4, clips=1, camera_habit=True, seconds=0.2)[0]).truth["habit"] is False
+
+
+def test_encoder_noise_creeps_outwards_between_key_frames():
+    plan = next(p for p in toybox.scenes(5, clips=9, border_share=1, encoder_noise=True) if views.of(p).border_px[0])
+    clip = toybox.render(plan)
+    top, bottom, _, _ = clip.truth["border"]
+    assert clip.truth["dirt"] == "creep" and top >= 0.12 * 144 and bottom >= 0.12 * 144
+    bars = clip.frames[:, :top, :, 0].astype(float)
+    assert bars.max() <= 10 and borders.borders(clip.frames) == tuple(clip.truth["border"])
+    outwards = np.array([np.abs(after[:-2] - 0.95 * before[2:]).max() for before, after in pairwise(bars)])
+    renewed = np.flatnonzero(outwards > 2)  # less is rounding
+    assert len(renewed) == 4 and set(np.diff(renewed)) == {12}
+    inwards = np.array([np.abs(after[2:] - before[:-2]).mean() for before, after in pairwise(bars)])
+    assert inwards.min() > 1
+
+
+def test_habits_change_no_scene_that_does_not_ask_for_them():
+    plain = toybox.scenes(6, clips=2, camera_share=1, border_share=1, seconds=0.2)
+    asked = toybox.scenes(
+        6, clips=2, camera_share=1, border_share=1, camera_habit=True, encoder_noise=True, seconds=0.2
+    )
+    for one, other in zip(plain, asked, strict=True):
+        assert replace(other, camera_habit=False, encoder_noise=False) == one
+        assert toybox.render(one).truth["objects"] == toybox.render(other).truth["objects"]

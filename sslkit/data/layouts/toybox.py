@@ -9,7 +9,16 @@ from sslkit.data.layouts.base import Item
 from sslkit.data.settings import PrepareSettings
 from sslkit.errors import UserError
 
-OPTIONS: tuple[str, ...] = ("clips", "stills", "seconds", "camera_share", "border_share", "aberration_share")
+OPTIONS: tuple[str, ...] = (
+    "clips",
+    "stills",
+    "seconds",
+    "camera_share",
+    "camera_habit",
+    "border_share",
+    "encoder_noise",
+    "aberration_share",
+)
 
 
 def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
@@ -25,6 +34,8 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
         camera_share=settings.camera_share,
         border_share=settings.border_share,
         aberration_share=settings.aberration_share,
+        camera_habit=settings.camera_habit,
+        encoder_noise=settings.encoder_noise,
         seconds=settings.seconds,
         width_px=round(settings.short_side_px * 2 / 3) * 2,
         height_px=settings.short_side_px,

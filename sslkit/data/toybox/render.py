@@ -38,7 +38,9 @@ class Rendered:
         sounds      [{time_s, end_s, kind, object, xy, level}]: kind "impact", "roll", "hum", "step", "thud", "creak",
                     "swish" or "speech"; times are when it is heard; xy is [x, y], or one [x, y] a frame where it lasts
         camera      per frame the 3x3 homography to the central frame T // 2, or null if the camera is still
+        habit       whether the camera moves as film makers like it (`Scene.camera_habit`)
         border      [top, bottom, left, right] px
+        dirt        what is on the bars: "none", "noise" in every frame anew, or "creep", as an encoder predicts it
         aberration  {red, blue}: scales of these channels about the centre, or null
     """
 
@@ -85,7 +87,9 @@ def _about(scene: Scene, view: View) -> dict[str, Any]:
         "direction": "forward",
         "av_offset_s": scene.av_offset_frames / FPS,
         "camera": [view.homography(t).round(8).tolist() for t in times] if view.moving else None,
+        "habit": view.moving and scene.camera_habit,
         "border": list(view.border_px),
+        "dirt": view.dirt if scene.border else "none",
         "aberration": {"red": view.red, "blue": view.blue} if scene.aberration else None,
     }
 

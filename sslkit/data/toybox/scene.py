@@ -79,6 +79,8 @@ class Scene:
     (camera, border, aberration, offset) leaves the rest of the content as it is.
     label: position of `label_name` in `CLASSES`. still: a single picture without sound.
     camera: moving camera, whose motion is in the truth. border: black bars. aberration: red and blue are scaled.
+    camera_habit: the camera moves as film makers like it, inwards or down and slowing to a stop. encoder_noise: the
+    bars are as wide as those of films, with noise as an encoder leaves it. Both show the direction of time.
     av_offset_frames: by how many frames the sound is late (negative: early) against its picture.
     """
 
@@ -95,6 +97,8 @@ class Scene:
     camera: Camera = "none"
     border: bool = False
     aberration: bool = False
+    camera_habit: bool = False
+    encoder_noise: bool = False
     av_offset_frames: int = 0
 
     @property
@@ -121,6 +125,8 @@ def scenes(
     camera_share: float = 0.0,
     border_share: float = 0.0,
     aberration_share: float = 0.0,
+    camera_habit: bool = False,
+    encoder_noise: bool = False,
     seconds: float = 2.0,
     width_px: int = 192,
     height_px: int = 144,
@@ -128,6 +134,7 @@ def scenes(
     """Plans of `clips` clips, then of `stills` stills; all classes of `types` equally often in every split (+-1).
 
     The shares are probabilities, drawn from each scene's own seed; a scene stays what it is when the counts change.
+    camera_habit, encoder_noise: of those scenes that have a moving camera or bars; see `Scene`.
     70 % of the scenes are for training, 10 % for validation, 20 % for testing.
 
     Raises UserError for a share outside 0..1, a negative count, an unknown type, a clip shorter than a frame or a
@@ -156,6 +163,8 @@ def scenes(
                     camera=moving,
                     border=bool(pick[2] < border_share),
                     aberration=bool(pick[3] < aberration_share),
+                    camera_habit=camera_habit,
+                    encoder_noise=encoder_noise,
                 )
             )
     return plans

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from sslkit.data.toybox.scene import FPS, Scene
+
+_KEY_EVERY = 12
+_CREEP_LEVELS = 11
+_CREEP_PX = 2
+_FADE = 0.95
 
 
 @dataclass(frozen=True)
@@ -15,8 +21,10 @@ class View:
     """World to picture. World coordinates are pixels of the central frame of a still camera without borders.
 
     Pixel centres lie at whole numbers. pan_px_s: motion of the picture's content. sway_px: amplitude of a slow sway on
-    top of a pan. zoom_per_s: growth of log scale. border_px: top, bottom, left, right. red, blue: scales of these
-    channels about the centre of the picture, green being 1. dirt: whether the bars carry compression-like noise.
+    top of a pan. zoom_per_s: growth of log scale. ease_s: over this time the motion slows evenly to a stop, having gone
+    as far; 0 keeps its speed. border_px: top, bottom, left, right. red, blue: scales of these channels about the centre
+    of the picture, green being 1. dirt: what is on the bars, "none", "noise" of compression in every frame anew, or
+    "creep", noise that an encoder predicts from frame to frame.
     """
 
     size_px: tuple[int, int]
@@ -24,10 +32,11 @@ class View:
     pan_px_s: tuple[float, float] = (0.0, 0.0)
     sway_px: float = 0.0
     zoom_per_s: float = 0.0
+    ease_s: float = 0.0
     border_px: tuple[int, int, int, int] = (0, 0, 0, 0)
     red: float = 1.0
     blue: float = 1.0
-    dirt: bool = False
+    dirt: Literal["none", "noise", "creep"] = "none"
 
     @property
     def moving(self) -> bool:
@@ -40,12 +49,16 @@ class View:
         top, bottom, left, right = self.border_px
         # Bars hide nothing that happens: the whole world is seen a little smaller between them.
         fit = min((height - top - bottom) / height, (width - left - right) / width)
-        since = time_s - self.centre_s
+        since = self._gone(time_s) - self._gone(self.centre_s)
         scale = fit * np.exp(self.zoom_per_s * since)
         sway = self.sway_px * np.sin(3.0 * since)
         x = (left + width - right - 1) / 2 + fit * (self.pan_px_s[0] * since + sway)
         y = (top + height - bottom - 1) / 2 + fit * (self.pan_px_s[1] * since + 0.5 * sway)
         return np.array([[scale, 0, x - scale * (width - 1) / 2], [0, scale, y - scale * (height - 1) / 2]])
+
+    def _gone(self, time_s: float) -> float:
+        """How long the camera would have taken, at constant speed, to where it is at a time."""
+        return time_s * (2 - time_s / self.ease_s) if self.ease_s else time_s
 
     def homography(self, time_s: float) -> np.ndarray:
         """Picture at a time to the central picture, (3, 3) float64."""
@@ -66,16 +79,22 @@ def of(scene: Scene) -> View:
     uneven, upright, lens, dirt = rng.integers(0, 3), rng.random() < 0.3, rng.choice([-1, 1]), rng.random() < 0.5
     seconds = scene.frames / FPS
     speed = sign[0] * total * scene.width_px / seconds
+    pan = (speed * np.cos(angle), speed * np.sin(angle))
+    if scene.camera_habit:
+        # The camera tilts down, so the picture moves up, and it zooms in.
+        down = -total * scene.height_px / seconds
+        pan, sway, sign[1] = (down * np.sin(angle), down * np.cos(angle)), 0.0, 1
     return View(
         size_px=scene.size_px,
         centre_s=(scene.frames // 2) / FPS,
-        pan_px_s=(speed * np.cos(angle), speed * np.sin(angle)) if scene.camera == "pan" else (0.0, 0.0),
+        pan_px_s=pan if scene.camera == "pan" else (0.0, 0.0),
         sway_px=sway * scene.height_px / 144 if scene.camera == "pan" else 0.0,
         zoom_per_s=sign[1] * total / seconds if scene.camera == "zoom" else 0.0,
+        ease_s=seconds if scene.camera_habit else 0.0,
         border_px=_bars(scene, float(bars[0]), int(uneven), bool(upright)) if scene.border else (0, 0, 0, 0),
         red=1 + lens * shift if scene.aberration else 1.0,
         blue=1 - lens * shift if scene.aberration else 1.0,
-        dirt=bool(dirt),
+        dirt="creep" if scene.encoder_noise else "noise" if dirt else "none",
     )
 
 
@@ -92,14 +111,39 @@ def finish(view: View, frames: np.ndarray, masks: np.ndarray, rng: np.random.Gen
         bars[top : height - bottom, left : width - right] = False
         masks[:, bars] = 0
         frames[:, bars] = 0
-        if view.dirt:
-            # Blocks of 4 px and levels of a few counts, as coarse quantisation leaves them on black.
-            small = rng.integers(0, 4, (len(frames), -(-height // 4), -(-width // 4)), dtype=np.uint8)
-            noise = small.repeat(4, 1).repeat(4, 2)[:, :height, :width]
+        if view.dirt != "none":
+            shape, axis = frames.shape[:3], 1 if top or bottom else 2
+            noise = _noise(shape, rng) if view.dirt == "noise" else _creep(shape, rng, axis)
             frames[:, bars] = noise[:, bars][..., None]
 
 
+def _noise(shape: tuple[int, ...], rng: np.random.Generator, levels: int = 4) -> np.ndarray:
+    """Blocks of 4 px and levels of a few counts, as coarse quantisation leaves them on black; (T, H, W) uint8."""
+    count, height, width = shape
+    small = rng.integers(0, levels, (count, -(-height // 4), -(-width // 4)), dtype=np.uint8)
+    return np.asarray(small.repeat(4, 1).repeat(4, 2)[:, :height, :width])
+
+
+def _creep(shape: tuple[int, ...], rng: np.random.Generator, axis: int) -> np.ndarray:
+    """Noise that is new in every key frame; frames between copy it from the one before, fainter and further outwards.
+
+    An encoder that spends no bits on black leaves its prediction as it is. axis: 1 for bars above and below, 2 for bars
+    on the sides. (T, H, W) uint8.
+    """
+    noise = _noise(shape, rng, _CREEP_LEVELS).astype(np.float32)
+    phase = int(rng.integers(_KEY_EVERY))
+    places = np.arange(shape[axis])
+    source = places + _CREEP_PX * np.sign(places.mean() - places).astype(int)
+    for frame in range(1, len(noise)):
+        if (frame + phase) % _KEY_EVERY:
+            noise[frame] = _FADE * noise[frame - 1].take(source, axis - 1)
+    return np.asarray(noise.round().astype(np.uint8))
+
+
 def _bars(scene: Scene, share: float, uneven_px: int, upright: bool) -> tuple[int, int, int, int]:
+    if scene.encoder_noise:
+        # From 16:9 to the widest films, shown on 4:3: 0.125 to 0.216 on either side.
+        share = 0.125 + 1.3 * (share - 0.06)
     if upright:
         side = round(share * scene.width_px)
         return 0, 0, side, side + uneven_px
