@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from sslkit.catalog import nearest
-from sslkit.errors import UserError, WorkError
+from sslkit.errors import UserError, WorkError, is_out_of_memory
+from sslkit.files import replacing
+from sslkit.models import weights
 from sslkit.types import Reads
 
 # name -> (module, class); a table, because the modules import torch and a look-up by name must not import them all.
@@ -23,6 +25,9 @@ TRUNKS: dict[str, tuple[str, str]] = {
     "resnet": ("resnet", "ResNet"),
     "tcam": ("tcam", "TCAM"),
 }
+
+
+_HASH = "blake2b"
 
 
 class Trunk(nn.Module):
@@ -65,48 +70,64 @@ class Trunk(nn.Module):
 def build(name: str, settings: Mapping[str, Any] | None = None) -> Trunk:
     """The trunk of a name with random weights; `settings` are the keyword arguments of its class.
 
-    Raises UserError for an unknown name or setting.
+    Raises UserError for an unknown name or setting, and for settings that make no network.
     """
     if name not in TRUNKS:
-        raise UserError(f"No trunk is called {name!r}; {nearest(name, list(TRUNKS))}.")
+        raise UserError(f"No trunk is called {name!r}; {nearest(str(name), list(TRUNKS))}.".replace("?.", "?"))
     module, class_name = TRUNKS[name]
+    made_by = getattr(importlib.import_module(f"sslkit.models.{module}"), class_name)
     try:
-        trunk: Trunk = getattr(importlib.import_module(f"sslkit.models.{module}"), class_name)(**dict(settings or {}))
-    except TypeError as error:
-        raise UserError(f"Trunk {name!r}: {error}.") from error
+        trunk: Trunk = made_by(**dict(settings or {}))
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"Trunk {name!r}: {' '.join(str(error).split()).rstrip('.')}; change its settings.") from error
     return trunk
 
 
 def save(trunk: Trunk, path: Path, about: Mapping[str, Any]) -> None:
-    """Write weights with everything needed to use them: name, settings, and `about` (recipe, versions, scores)."""
-    header = {"name": trunk.name, "settings": trunk.settings, "about": dict(about)}
+    """Write weights with everything needed to use them: name, settings, and `about` (recipe, versions, scores).
+
+    A hash of all that goes into the file too. Raises WorkError for a full disk; an old file stays then.
+    """
+    header = json.dumps({"name": trunk.name, "settings": trunk.settings, "about": dict(about)})
     tensors = {key: value.detach().cpu().contiguous() for key, value in trunk.state_dict().items()}
-    partial = path.with_suffix(".partial")
-    safetensors.torch.save_file(tensors, str(partial), metadata={"sslkit": json.dumps(header)})
-    partial.replace(path)
+    metadata = {"sslkit": header, _HASH: weights.digest(header, tensors)}
+    with replacing(path) as file:
+        file.write(safetensors.torch.save(tensors, metadata=metadata))
 
 
 def load(path: Path) -> tuple[Trunk, dict[str, Any]]:
     """The trunk in a file that `save` wrote, in evaluation mode, and its `about`.
 
-    Raises UserError when the file is missing or was not written by sslkit, WorkError when its weights do not fit.
+    Raises UserError when the file is missing or was not written by sslkit, WorkError when it has changed since or its
+    weights do not fit.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist: give the folder of a finished run, or its trunk.safetensors.")
-    try:
-        with safetensors.safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {})["sslkit"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        trunk = build(header["name"], header["settings"])
-    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
-        raise UserError(
-            f"{path} is not a trunk written by sslkit ({error}): train one with sslkit pretrain."
-        ) from error
-    fit = {k for k, v in trunk.state_dict().items() if k in tensors and tensors[k].shape == v.shape}
-    if len(fit) < len(trunk.state_dict()):
-        missing = sorted(set(trunk.state_dict()) - fit)
-        raise WorkError(
-            f"{path}: {len(fit)} of {len(trunk.state_dict())} weights match {header['name']}; missing {missing[0]}."
-        )
+    metadata, tensors = weights.read(path)
+    if "sslkit" not in metadata:
+        raise UserError(f"{path} is not a trunk written by sslkit: train one with sslkit pretrain.")
+    if metadata.get(_HASH, "") not in ("", weights.digest(metadata["sslkit"], tensors)):
+        raise WorkError(f"{path} has changed since it was written: copy it again, or train it again.")
+    name, settings, about = _header(path, metadata["sslkit"])
+    # First without memory: what a file asks for is made only when the file has the weights for it.
+    with torch.device("meta"):
+        found = weights.match(build(name, settings).state_dict(), tensors, same_dtype=True)
+    if found.missing or found.unexpected:
+        raise WorkError(f"{path} does not fit {name}: {found.told()}{found.nearest()}; train it again.")
+    trunk = build(name, settings)
     trunk.load_state_dict(tensors)
-    return trunk.eval(), header["about"]
+    return trunk.eval(), about
+
+
+def _header(path: Path, text: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Name, settings and `about` of a trunk."""
+    try:
+        header = json.loads(text)
+        name, settings, about = header["name"], header["settings"], header["about"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(f"{path} has a damaged header: copy it again, or train it again.") from error
+    if not (isinstance(name, str) and isinstance(settings, dict) and isinstance(about, dict)):
+        raise UserError(f"{path} has a damaged header: copy it again, or train it again.")
+    return name, settings, about
