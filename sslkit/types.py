@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -59,7 +60,7 @@ class Batch:
     start_s: (B, clips) float32, start of each window in its prepared clip.
     size_px: (B, 2) int64, height and width that are picture; what lies beyond, to the right and below, is padding with
         zeros (flow: 128) because the samples of a batch differ in shape.
-    extra: further tensors with B as their first axis (masks, keypoints, boxes, camera motion).
+    extra: further tensors with B as their first axis (bars, masks, keypoints, boxes, camera motion).
     """
 
     label: Tensor
@@ -85,29 +86,50 @@ class Batch:
         return self.map(lambda t: t.to(device, non_blocking=non_blocking))
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a batch that is shared by processes or worked off in parts: `rows` of `of`, from row `first` on."""
+
+    first: int
+    rows: int
+    of: int
+
+
 class Draw:
     """Every random number of one training step, drawn on the CPU so that CPU, GPU and resumed runs see the same views.
 
     Draws with equal (seed, step, rank, stream) give equal numbers in the order asked. All results are CPU tensors:
     a caller moves them to its device.
+
+    part: which rows of the step's batch are at hand. The numbers are then drawn for the whole batch and cut to those
+    rows, so that a sample's numbers depend neither on the number of processes nor on that of parts. This asks that the
+    first axis counts the samples: n numbers each, those of one sample side by side. Anything else raises ValueError;
+    what all samples share is drawn from `common`. A single number and a shuffle are shared in any case.
     """
 
-    def __init__(self, seed: int, step: int, rank: int = 0, stream: str = "views") -> None:
-        self.seed, self.step, self.rank, self.stream = seed, step, rank, stream
+    def __init__(self, seed: int, step: int, rank: int = 0, stream: str = "views", part: Part | None = None) -> None:
+        self.seed, self.step, self.rank, self.stream, self._part = seed, step, rank, stream, part
         digest = hashlib.blake2b(f"{seed}/{step}/{rank}/{stream}".encode(), digest_size=8).digest()
         self._generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
+    @property
+    def common(self) -> Draw:
+        """The same sequence of numbers, for what the whole batch shares: shapes are taken as they are."""
+        shared = copy.copy(self)
+        shared._part = None
+        return shared
+
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """float32 tensor of `shape`, uniform in [low, high)."""
-        return low + (high - low) * torch.rand(shape, generator=self._generator)
+        return low + (high - low) * self._rows(shape, lambda whole: torch.rand(whole, generator=self._generator))
 
     def normal(self, *shape: int) -> Tensor:
         """float32 tensor of `shape`, standard normal."""
-        return torch.randn(shape, generator=self._generator)
+        return self._rows(shape, lambda whole: torch.randn(whole, generator=self._generator))
 
     def integers(self, *shape: int, low: int = 0, high: int) -> Tensor:
         """int64 tensor of `shape`, uniform in [low, high)."""
-        return torch.randint(low, high, shape, generator=self._generator)
+        return self._rows(shape, lambda whole: torch.randint(low, high, whole, generator=self._generator))
 
     def shuffle(self, n: int) -> Tensor:
         """A random order of 0 .. n-1, int64."""
@@ -115,7 +137,20 @@ class Draw:
 
     def choice(self, weights: Tensor, n: int = 1) -> Tensor:
         """`n` indices, int64, drawn with replacement in proportion to `weights` (1-D, not all zero)."""
-        return torch.multinomial(weights.double(), n, replacement=True, generator=self._generator)
+        chances = weights.double()
+        return self._rows((n,), lambda whole: torch.multinomial(chances, whole[0], True, generator=self._generator))
+
+    def _rows(self, shape: tuple[int, ...], draw: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
+        """What `draw` gives for the whole batch, cut to the rows at hand."""
+        part = self._part
+        if part is None or not shape:
+            return draw(shape)
+        each, left = divmod(shape[0], part.rows)
+        if left:
+            raise ValueError(
+                f"{shape[0]} numbers were drawn for {part.rows} samples: draw as many for each, or use draw.common"
+            )
+        return draw((each * part.of, *shape[1:]))[each * part.first : each * (part.first + part.rows)]
 
 
 @dataclass

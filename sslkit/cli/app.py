@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import select
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -13,12 +14,14 @@ from typing import Annotated
 
 import typer
 
-from sslkit.errors import SslkitError, UserError
+from sslkit.errors import FIRST, Elsewhere, SslkitError, UserError, is_out_of_memory
 from sslkit.report.console import Output
 
 _GIVEN = "input: "
 _COMPLETING = "_SSLKIT_COMPLETE"
 """Set by a shell that asks which words may come next: typer answers, and leaves."""
+_TOGETHER = ("pretrain", "finetune")
+"""Commands that several processes may share."""
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -31,6 +34,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
@@ -40,6 +44,8 @@ def options(
 
     Example: sslkit pretrain --task aot --out runs/aot
     """
+    if _several() and context.invoked_subcommand not in _TOGETHER:
+        raise UserError(f"{context.invoked_subcommand} works in one process: start it without torchrun.")
 
 
 @contextmanager
@@ -47,18 +53,36 @@ def telling(as_json: bool, given: str | None = None) -> Iterator[Output]:
     """The console of one command; its failures are told together with the input that they are about."""
     try:
         # Under torchrun every process runs this; the first one speaks for all.
-        yield Output(as_json, speaks=os.environ.get("RANK", "0") == "0")
+        yield Output(as_json, speaks=_leads())
     except Exception as error:
         if given:
             error.add_note(_GIVEN + given)
         raise
 
 
+def _several() -> bool:
+    """Whether torchrun has started more processes than this one."""
+    return int(os.environ.get("WORLD_SIZE") or 1) > 1
+
+
+def _leads() -> bool:
+    """Whether this is the process that speaks for all."""
+    return (os.environ.get("RANK") or "0") == "0"
+
+
 def main() -> None:
     """The `sslkit` program: exit code 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted."""
     if _COMPLETING in os.environ:
         app(prog_name="sslkit")
+    signal.signal(signal.SIGTERM, _interrupt)
+    if _several():
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's hints would come once a process
     sys.exit(run(sys.argv[1:]))
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """A batch system that ends a job is told the same as somebody who presses Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -69,7 +93,8 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        Output().complain("interrupted.")
+        if _leads():
+            Output().complain("interrupted.")
         return 130
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_left():
@@ -106,7 +131,8 @@ def _reader_left() -> bool:
 
 def _tell(error: Exception, as_json: bool) -> int:
     """One sentence about a failure; returns the exit code."""
-    notes = [note.removeprefix(_GIVEN) for note in getattr(error, "__notes__", []) if note.startswith(_GIVEN)]
+    added = getattr(error, "__notes__", [])
+    notes = [note.removeprefix(_GIVEN) for note in added if note.startswith(_GIVEN)]
     sentence, kind, code = str(error), "work", 1
     if isinstance(error, SslkitError):
         kind, code = error.kind, error.exit_code
@@ -115,9 +141,10 @@ def _tell(error: Exception, as_json: bool) -> int:
             return 2
         said = f"{error.format_message().rstrip('.')}. ".replace("?. ", "? ")
         sentence, kind, code = f"{said}Add --help to see what can be given.", UserError.kind, 2
-    elif type(error).__name__ == "OutOfMemoryError":
-        sentence = "The device ran out of memory: lower train.batch or raise train.accumulate."
+    elif is_out_of_memory(error):
+        sentence = "The memory is used up: lower train.batch or raise train.accumulate, or use fewer --workers."
     else:
         sentence = f"{type(error).__name__}: {str(error).strip() or 'no message'} (add --debug for the trace)."
-    Output(as_json).failure(sentence, kind, notes[-1] if notes else None)
+    if FIRST in added or (_leads() and not isinstance(error, Elsewhere)):
+        Output(as_json).failure(sentence, kind, notes[-1] if notes else None)
     return code

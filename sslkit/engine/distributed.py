@@ -7,18 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import os
+import socket
+import time
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
-# Long enough for the main process to validate while the others wait.
-_TIMEOUT = datetime.timedelta(hours=4)
+from sslkit.errors import FIRST, Elsewhere, UserError, WorkError
+
+_MEETING = datetime.timedelta(minutes=5)
+"""How long processes wait for each other at the beginning."""
+_STEP = datetime.timedelta(minutes=30)
+"""How long one may keep the others waiting within a step."""
+_PATIENCE = datetime.timedelta(days=7)
+"""How long the others wait while the main process prepares data, validates or writes the page."""
+_LOST = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out", "NCCL")
+_POLL_S = 0.02
 
 _solo: list[bool] = []
+_group: dict[str, Any] = {}
 
 
 def _grouped() -> bool:
@@ -40,28 +54,116 @@ def is_main() -> bool:
     return rank() == 0
 
 
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Within, this process belongs to the group that torchrun describes in the environment, if it does.
+
+    All processes leave together. When one fails, all end: the error of the first goes on, the others raise Elsewhere,
+    so that it is told once. Raises WorkError when the processes do not find or lose each other.
+    """
+    setup()
+    if not _grouped():
+        yield
+        return
+    try:
+        yield
+        barrier()
+        teardown()
+    except KeyboardInterrupt:
+        _first_to_end()
+        raise
+    except Exception as error:
+        if not _first_to_end():
+            raise Elsewhere("Another process of this run failed first, and says why.") from error
+        told = _lost(error) if _is_loss(error) else error
+        told.add_note(FIRST)
+        raise told from (error if told is not error else error.__cause__)
+
+
 def setup() -> None:
     """Join the process group that torchrun describes in the environment; nothing when WORLD_SIZE is absent or 1.
 
-    Tensors on the CPU travel by gloo and tensors on CUDA by nccl; each process takes the CUDA device of its LOCAL_RANK.
+    Tensors on the CPU travel by gloo and tensors on CUDA by nccl. Raises UserError when the description is incomplete,
+    WorkError when the others do not come.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    if int(os.environ.get("WORLD_SIZE") or 1) == 1 or dist.is_initialized():
         return
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_TIMEOUT)
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise UserError(f"WORLD_SIZE is set but {' and '.join(missing)} not: start several processes with torchrun.")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        store, number, count = next(rendezvous("env://", timeout=_MEETING))
+        dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=_STEP)
+        _group["store"], _group["patient"] = store, dist.new_group(backend="gloo", timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise WorkError(
+            f"The {os.environ['WORLD_SIZE']} processes of this run did not find each other at {where} "
+            f"({_short(error)}); check that every host reaches that address, and GLOO_SOCKET_IFNAME."
+        ) from error
 
 
 def teardown() -> None:
     """Leave the process group."""
+    _group.clear()
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
+def take_device(device: torch.device) -> None:
+    """On CUDA, compute on the device of LOCAL_RANK, the number of this process on its host.
+
+    Raises UserError when the host has fewer devices than processes.
+    """
+    if device.type != "cuda" or not _grouped():
+        return
+    local, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local >= count:
+        raise UserError(
+            f"{socket.gethostname()} has {count} CUDA devices but more processes: lower torchrun's --nproc-per-node."
+        )
+    torch.cuda.set_device(local)
+
+
 def barrier() -> None:
-    """Wait until every process is here."""
-    anywhere(False)
+    """Wait until every process is here, however long that takes; signals are seen meanwhile."""
+    if not _grouped():
+        return
+    work = dist.all_reduce(torch.zeros(1), group=_group.get("patient"), async_op=True)
+    # Waiting inside torch, Python could not handle a signal.
+    while not work.is_completed():
+        time.sleep(_POLL_S)
+    work.wait()
+
+
+@contextlib.contextmanager
+def main_first() -> Iterator[None]:
+    """The main process goes through this block before the others, which find what it made."""
+    if not is_main():
+        barrier()
+    yield
+    if is_main():
+        barrier()
+
+
+def require_same(what: str, value: Any) -> None:
+    """Raise UserError when a plain value is not the same in every process; all of them must ask.
+
+    what: names it in the sentence, such as "the recipe or the data".
+    """
+    if not _grouped():
+        return
+    digest = blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=7).digest()
+    mine = torch.tensor([int.from_bytes(digest)])
+    everyone = [torch.empty_like(mine) for _ in range(world())]
+    dist.all_gather(everyone, mine)
+    others = [number for number, one in enumerate(everyone) if one != everyone[0]]
+    if others:
+        raise UserError(
+            f"Process {others[0]} of the run was given something else than process 0 ({what}): give every host the "
+            "same command, versions and shared folders."
+        )
 
 
 def anywhere(flag: bool) -> bool:
@@ -119,3 +221,53 @@ def gather(tensor: Tensor) -> Tensor:
         return tensor
     gathered: Tensor = _Gather.apply(tensor.contiguous())
     return gathered
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def total(tensor: Tensor) -> Tensor:
+    """Sum of the tensors of all processes, with gradients, which are those of the sum of all processes' losses."""
+    if not _grouped():
+        return tensor
+    summed: Tensor = _Sum.apply(tensor.contiguous())
+    return summed
+
+
+def _first_to_end() -> bool:
+    """Whether no other process of the group has failed before this one."""
+    try:
+        return bool(_group["store"].add("sslkit/ended", 1) == 1)
+    except (RuntimeError, KeyError):  # the process that kept the store is gone: rather told twice than not at all
+        return True
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether an error says that another process cannot be reached."""
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LOST)
+    )
+
+
+def _lost(error: Exception) -> WorkError:
+    return WorkError(
+        f"Another process of this run died or is out of reach ({_short(error)}); start the same command again to go on "
+        "from the last checkpoint (torchrun does so by itself with --max-restarts)."
+    )
+
+
+def _short(error: Exception) -> str:
+    """The first line of an error of torch, without where in its sources it arose."""
+    line = (str(error) or type(error).__name__).splitlines()[0]
+    return line.rpartition("] ")[2].rstrip(". ") or type(error).__name__

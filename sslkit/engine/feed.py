@@ -27,7 +27,7 @@ from sslkit.data import dataset as data
 from sslkit.engine import distributed
 from sslkit.errors import SslkitError, UserError, WorkError
 from sslkit.recipe import Plan
-from sslkit.types import Batch, Draw, Reads
+from sslkit.types import Batch, Draw, Part, Reads
 
 Collate = Callable[[Sequence[Any]], Batch]
 
@@ -57,12 +57,22 @@ class Request:
     starts: tuple[float, ...]
 
 
+def parts(plan: Plan, rank: int) -> list[Part]:
+    """The rows of a step's batch that a process works off, one part after the other.
+
+    The batch is cut into `accumulate` parts, and of each part every process takes its own run: the samples that are
+    worked off at the same time do not depend on the number of processes.
+    """
+    rows = plan.rank_batch // plan.accumulate
+    return [Part((number * plan.world + rank) * rows, rows, plan.batch) for number in range(plan.accumulate)]
+
+
 class Order:
     """Which samples a step reads, as a pure function of (seed, step).
 
     Epochs follow each other without a gap: place p of the endless order is entry p % n of the shuffle of epoch p // n,
-    and step s takes places s * batch to (s + 1) * batch, of which each rank takes its own run of `rank_batch`. Windows
-    are drawn for the place alone, so that they depend neither on the batch size nor on the number of processes.
+    and step s takes places s * batch to (s + 1) * batch, of which each rank takes its own `parts`. Windows are drawn
+    for the place alone, so that they depend neither on the batch size nor on the number of processes.
     """
 
     def __init__(self, dataset: Samples, reads: Reads, plan: Plan, rank: int = 0) -> None:
@@ -72,8 +82,8 @@ class Order:
 
     def __call__(self, step: int) -> list[Request]:
         """What this rank reads in a step, in order."""
-        first = step * self._plan.batch + self._rank * self._plan.rank_batch
-        return [self._request(place) for place in range(first, first + self._plan.rank_batch)]
+        rows = [part.first + row for part in parts(self._plan, self._rank) for row in range(part.rows)]
+        return [self._request(step * self._plan.batch + row) for row in rows]
 
     def _request(self, place: int) -> Request:
         epoch, entry = divmod(place, len(self._usable))

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from sslkit.engine import distributed
+from sslkit.engine import distributed, norms
 from sslkit.engine.device import kernels, place, precision
-from sslkit.engine.feed import Feed, explained
+from sslkit.engine.feed import Feed, explained, parts
 from sslkit.engine.interrupt import Interrupt
 from sslkit.engine.optim import learning_rate, optimiser
 from sslkit.engine.run import Row, Run
@@ -64,12 +64,15 @@ def fit(
 
     A run that was interrupted and resumed ends with the same weights and rows as one that was not, on the CPU bit for
     bit. Every `plan.validate_steps`, and at the end, the state is saved and `validate` is called (in the main process
-    only). SIGINT and SIGTERM save the state after the step, then raise KeyboardInterrupt.
+    only). SIGINT and SIGTERM save the state after the step, then raise KeyboardInterrupt. Several processes end with
+    the weights that one would, to rounding, but for what the network itself draws at random (dropout).
 
     Raises WorkError for a loss that is not finite, naming the step and the samples, and whatever the feed raises.
     """
     train, device = recipe.train, torch.device(plan.device)
     place(task, device).train()
+    task.gather = distributed.gather
+    norms.share(task, device)
     mover = optimiser(task, train, plan)
     window, watch = Averages(), LossWatch(feed.keys)
     start = _resume(run, task, mover, window, device)
@@ -92,7 +95,7 @@ def fit(
             for group in mover.param_groups:
                 group["lr"] = rate
             batch = next(feed)
-            logs = _gradients(model, task, batch, step, train, plan)
+            logs = _gradients(model, task, batch, step, plan)
             watch.look(step, logs["loss"], batch.index)
             if train.clip_norm:
                 nn.utils.clip_grad_norm_(task.parameters(), train.clip_norm)
@@ -109,41 +112,34 @@ def fit(
                     watch.flush()
                     _save(run, task, mover, window, taken)
                     if stop:
+                        distributed.barrier()
                         raise KeyboardInterrupt
                     if validate:
                         last = _judge(validate, task, run, taken, interrupt)
     return _fit(run, start, plan.steps, clock, last)
 
 
-def _gradients(model: nn.Module, task: Task, batch: Batch, step: int, train: Train, plan: Plan) -> dict[str, Tensor]:
+def _gradients(model: nn.Module, task: Task, batch: Batch, step: int, plan: Plan) -> dict[str, Tensor]:
     """Leave the gradients of a step in the parameters, and return its loss and logs."""
     rank, device = distributed.rank(), torch.device(plan.device)
-    parts = _parts(batch, train.accumulate)
     # Dropout draws from torch's global generator: seeded for the step, a resumed run needs no stored state.
     torch.manual_seed(int(Draw(plan.seed, step, rank, stream="network").integers(high=2**63 - 1)))
     model.zero_grad(set_to_none=True)
     sums: dict[str, Tensor] = {}
-    for number, part in enumerate(parts):
-        share = len(part) / len(batch)
-        draw = Draw(plan.seed, step, rank, stream=f"views/{number}" if len(parts) > 1 else "views")
-        views = task.views(part, draw)
-        with _synchronised(model, number == len(parts) - 1):
+    for number, part in enumerate(parts(plan, rank)):
+        rows = batch.map(partial(_rows, first=number * part.rows, count=part.rows))
+        views = task.views(rows, Draw(plan.seed, step, part=part))
+        with _synchronised(model, number == plan.accumulate - 1):
             with precision(device, plan.dtype):
                 answer: Answer = model(views)
-            (answer.loss * share).backward()  # type: ignore[no-untyped-call]
+            (answer.loss / plan.accumulate).backward()  # type: ignore[no-untyped-call]
         for name, value in {"loss": answer.loss, **answer.logs}.items():
-            sums[name] = sums.get(name, 0) + value.detach().double() * share
+            sums[name] = sums.get(name, 0) + value.detach().double() / plan.accumulate
     return sums
 
 
-def _parts(batch: Batch, count: int) -> list[Batch]:
-    """The batch in `count` parts of equal size, give or take one sample."""
-    cuts = torch.arange(len(batch)).tensor_split(min(count, len(batch)))
-    return [batch.map(partial(_rows, first=int(cut[0]), last=int(cut[-1]))) for cut in cuts]
-
-
-def _rows(tensor: Tensor, first: int, last: int) -> Tensor:
-    return tensor[first : last + 1]
+def _rows(tensor: Tensor, first: int, count: int) -> Tensor:
+    return tensor[first : first + count]
 
 
 def _synchronised(model: nn.Module, last: bool) -> AbstractContextManager[object]:
@@ -188,6 +184,7 @@ def _log_every(plan: Plan) -> int:
 def _resume(run: Run, task: Task, mover: Optimizer, window: Averages, device: torch.device) -> int:
     """Load the last checkpoint, and return how many steps are taken."""
     state = run.load()
+    distributed.require_same("the last checkpoint", None if state is None else state["step"])
     if state is None:
         run.rewind(0)
         return 0
@@ -233,7 +230,8 @@ def _judge(
         if best is None or _merit(validation.metrics) > _merit(best):
             run.save({"step": step, "task": task.state_dict(), "metrics": validation.metrics}, "best.pt")
         run.log(step, "val", validation.metrics)
-    distributed.barrier()
+    with interrupt.at_once():
+        distributed.barrier()
     return validation
 
 

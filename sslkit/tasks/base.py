@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from sslkit import catalog
-from sslkit.errors import UserError
 from sslkit.models.trunk import Trunk
 from sslkit.types import Answer, Batch, Draw, Panel, Reads
 
@@ -38,6 +37,10 @@ class Shortcut:
     source: str
 
 
+def _here(tensor: Tensor) -> Tensor:
+    return tensor
+
+
 class Task(nn.Module):
     """One pretext task. A task opens no file, chooses no device and owns no optimiser.
 
@@ -45,6 +48,11 @@ class Task(nn.Module):
     Instance members: trunks (what evaluations keep), classes (what the answers are called; empty if not a
     classification), chance (the accuracy of guessing, None if that has no meaning).
     `self.training` tells `views` whether to augment (training) or to ask the plain question (validation).
+
+    Several processes may share a batch: `views` and `forward` get the rows of one of them, and losses are averaged over
+    them. A loss that compares samples with each other (negatives, statistics of the batch) calls `self.gather(tensor)`:
+    the tensors (n, ...) of all processes as one (all n, ...), with gradients, in the order of the batch. A loss of what
+    was gathered is that of the whole batch, the same in every process.
     """
 
     Settings: ClassVar[type[TaskSettings]] = TaskSettings
@@ -53,6 +61,7 @@ class Task(nn.Module):
 
     trunks: Mapping[str, Trunk]
     classes: tuple[str, ...] = ()
+    gather: Callable[[Tensor], Tensor] = staticmethod(_here)
 
     @property
     def chance(self) -> float | None:
@@ -77,7 +86,7 @@ class Task(nn.Module):
         raise NotImplementedError
 
     def after_step(self) -> None:
-        """Called after each optimiser step: memory banks, moving averages."""
+        """Called after each optimiser step: memory banks, moving averages. All processes must do the same here."""
 
 
 def sight(batch: Batch, takes: Reads) -> tuple[Tensor, Tensor]:
@@ -106,18 +115,8 @@ def names() -> list[str]:
 
 def load(name: str) -> type[Task]:
     """The task class of a name (file name, dashes allowed) or of a task's short name. Raises UserError if unknown."""
-    known, wanted = names(), name.replace("-", "_")
-    if wanted in known:
-        task: type[Task] = catalog.load("sslkit.tasks", wanted).TASK
-        return task
-    by_short_name: dict[str, type[Task]] = {}
-    for one in known:
-        other: type[Task] = catalog.load("sslkit.tasks", one).TASK
-        if other.short_name:
-            by_short_name[other.short_name] = other
-    if wanted not in by_short_name:
-        raise UserError(f"No task is called {name!r}; {catalog.nearest(wanted, [*known, *by_short_name])}.")
-    return by_short_name[wanted]
+    task: type[Task] = catalog.load("sslkit.tasks", catalog.task_name(name)).TASK
+    return task
 
 
 def build(name: str, settings: Mapping[str, Any] | None = None) -> Task:
