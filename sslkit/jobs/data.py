@@ -108,7 +108,7 @@ def _prepare_settings(options: dict[str, Any]) -> PrepareSettings:
     try:
         settings = PrepareSettings.model_validate({key: value for key, value in options.items() if key in known})
     except ValidationError as error:
-        mistakes += [f"{e['loc'][0]}: {e['msg']}" for e in error.errors()]
+        mistakes += [": ".join([*map(str, e["loc"]), e["msg"]]) for e in error.errors()]
     if mistakes or settings is None:
         raise UserError("; ".join(mistakes) + ".")
     return settings

@@ -37,6 +37,17 @@ def bar_motion(flow: Tensor, size_px: Tensor, bars: Tensor) -> tuple[Tensor, Ten
     return sums / count.clamp(min=1)[:, None, :, None], (count > 0).any(1)
 
 
+def bar_field(motion: Tensor, side_px: int) -> Tensor:
+    """The motion of four bars at one moment, (N, 4, 4), as packed flow (N, 2, side, side), for people to look at."""
+    field = motion.new_zeros(len(motion), 2, side_px, side_px)
+    wide, across = side_px // 6, motion[:, :, :2, None, None]
+    field[..., :wide, :], field[..., -wide:, :] = across[:, 0], across[:, 1]
+    # A corner shows the bars above and below, if there are any.
+    upright = field[..., wide:-wide, :]
+    upright[..., :wide], upright[..., -wide:] = across[:, 2], across[:, 3]
+    return _packed(field)
+
+
 def camera_motion(flow: Tensor, size_px: Tensor) -> Tensor:
     """The motion of a plane that most of each field agrees with, (N, T, 8) float32: what a camera does to a scene.
 
@@ -63,7 +74,11 @@ def camera_field(motion: Tensor, side_px: int) -> Tensor:
     """The packed flow (N, 2, side, side) uint8 of a plane's motion (N, 8), for people to look at."""
     basis, _ = _plane((side_px, side_px), torch.full((len(motion), 2), side_px, device=motion.device))
     values = torch.einsum("ncgk,nk->ncg", basis, motion).reshape(-1, 2, side_px, side_px)
-    return torch.round(values * _FULL_SCALE + 128).clamp(1, 255).to(torch.uint8)
+    return _packed(values)
+
+
+def _packed(motion: Tensor) -> Tensor:
+    return torch.round(motion * _FULL_SCALE + 128).clamp(1, 255).to(torch.uint8)
 
 
 def _plane(shape: tuple[int, ...], size: Tensor, every_px: int = 1) -> tuple[Tensor, Tensor]:
@@ -81,6 +96,11 @@ def _plane(shape: tuple[int, ...], size: Tensor, every_px: int = 1) -> tuple[Ten
     return torch.stack([u, v], 1), inside
 
 
+def negated(flow: Tensor) -> Tensor:
+    """Packed flow with every vector turned round, which is not what is found between the reversed frames."""
+    return -flow  # in 8 bits, minus v is 256 - v: just what the packed form needs
+
+
 def turned_each(pictures: Tensor, quarters: Tensor) -> Tensor:
     """Square pictures (N, ..., S, S), each turned counter-clockwise by its own (N,) int64 number of quarter turns."""
     turned = pictures.clone()
@@ -94,9 +114,9 @@ def turned_field(field: Tensor, quarters: Tensor) -> Tensor:
     """Packed fields (N, 2, S, S), each turned counter-clockwise, with its vectors, by its own (N,) quarter turns."""
     u, v = turned_each(field, quarters).unbind(1)
     which = (quarters % 4).to(field.device)[:, None, None]
-    # In 8 bits, minus v is 256 - v: just what the packed form needs.
-    across = torch.where(which == 1, v, torch.where(which == 2, -u, torch.where(which == 3, -v, u)))
-    down = torch.where(which == 1, -u, torch.where(which == 2, -v, torch.where(which == 3, u, v)))
+    against_u, against_v = negated(u), negated(v)
+    across = torch.where(which == 1, v, torch.where(which == 2, against_u, torch.where(which == 3, against_v, u)))
+    down = torch.where(which == 1, against_u, torch.where(which == 2, against_v, torch.where(which == 3, u, v)))
     return torch.stack([across, down], 1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -23,18 +23,49 @@ class TaskSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Look = Callable[[Batch, Draw], Views]
+"""A way to make questions of a batch: the `views` of a task, or what they would be without some control."""
+
+
+@dataclass(frozen=True)
+class Cheat:
+    """How `sslkit audit` measures a shortcut: on a cheater that sees the cue alone, and on the task itself.
+
+    alone: (batch, draw, look) to the questions of `look` with nothing but the cue in `x`, target -1 where a sample has
+        no cue. A shape (N, C, H, W) is seen by convolutions, (N, ...) as a vector.
+    drawn: such an `x` as pictures (N, H, W, 3) uint8.
+    off, on: (task, batch, draw) to the task's views without the control and with it; None: `Task.views`.
+    prepared: settings of prepare-data each of which is the control, where it is one: data prepared with all of them off
+        are then compared with the same data prepared with one on.
+    toybox: settings with which the toybox holds the cue.
+    contradicts: the shortcut gives nothing away but makes answers contradict each other: without the control even a
+        cheater that sees a sure mark is often wrong.
+    """
+
+    alone: Callable[[Batch, Draw, Look], Views]
+    drawn: Callable[[Tensor], Tensor]
+    off: Callable[[Any, Batch, Draw], Views] | None = None
+    on: Callable[[Any, Batch, Draw], Views] | None = None
+    prepared: tuple[str, ...] = ()
+    toybox: Mapping[str, Any] = field(default_factory=dict)
+    contradicts: bool = False
+
+
 @dataclass(frozen=True)
 class Shortcut:
-    """A known way to cheat at a task.
+    """A known way to cheat at a task, and what closes it.
 
     name: short. cue: the signal that gives the answer away. control: the setting or preparation step that removes it.
-    source: where it was reported, with the published figures if there are any.
+    source: who found it, or where it can be seen. cheat: how it is measured, or a sentence on why it is not.
+    published: the paper's accuracy in percent by (trained on, tested on), "original" or "cleaned", if it has any.
     """
 
     name: str
     cue: str
     control: str
     source: str
+    cheat: Cheat | str
+    published: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 def _here(tensor: Tensor) -> Tensor:

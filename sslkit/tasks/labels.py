@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from sslkit.models import trunk as trunks
 from sslkit.ops.crop import centre_boxes, corner_boxes, crop, cut, mirror, resized_boxes
 from sslkit.ops.flow import flip_horizontal
-from sslkit.tasks.base import Task, TaskSettings, Views, rows_of, sight
+from sslkit.tasks.base import Shortcut, Task, TaskSettings, Views, rows_of, sight
 from sslkit.types import Answer, Batch, Draw, Panel, Reads
 
 
@@ -39,6 +39,15 @@ class Labels(Task):
     """Supervised classification; see the module's docstring."""
 
     Settings = LabelsSettings
+    shortcuts = (
+        Shortcut(
+            "shared recordings",
+            "clips of one recording look alike, so that a test clip is known by its neighbour in training",
+            "prepare-data keeps all clips of a recording in one split",
+            "the groups of UCF101 (Soomro 2012) and the splits that its authors give",
+            "prepare-data refuses splits that share a recording, so there are no data without the control",
+        ),
+    )
 
     def __init__(self, settings: LabelsSettings) -> None:
         super().__init__()
