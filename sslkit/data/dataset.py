@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ class Sample:
     """Windows of one sample as numpy arrays.
 
     frames: (clips, T, H, W, 3) uint8 RGB. flow: (clips, T, 2, H, W) uint8, clips doubled by `Reads.backward`.
-    sound: (clips, N) int16. start_s: of each window in its prepared clip. index: position in the split.
+    sound: (clips, N) int16. start_s: of each window in its prepared clip. index: position in the split. bars: see
+    `Entry`.
     """
 
     index: int
@@ -37,6 +39,7 @@ class Sample:
     frames: NDArray[np.uint8] | None = None
     flow: NDArray[np.uint8] | None = None
     sound: NDArray[np.int16] | None = None
+    bars: Sequence[int] = (0, 0, 0, 0)
 
 
 class Dataset:
@@ -125,6 +128,7 @@ class Dataset:
             self._frames(entry, first, reads) if reads.frames else None,
             self._flow(entry, first, reads) if reads.flow else None,
             self._sound(entry, starts, reads) if reads.sound_s else None,
+            entry.bars,
         )
 
     def member(self, index: int, extension: str) -> bytes:
@@ -134,13 +138,16 @@ class Dataset:
 
     def meta(self, index: int) -> dict[str, Any]:
         """Everything known of a sample, camera motion and synthetic truth included."""
-        meta: dict[str, Any] = json.loads(self.member(index, "json"))
+        try:
+            meta: dict[str, Any] = json.loads(self.member(index, "json"))
+        except ValueError as error:
+            raise _damaged(self.entries[index], error) from error
         return meta
 
     def masks(self, index: int) -> NDArray[np.uint8]:
         """Object ids of a sample, (T, H, W) uint8. Raises KeyError for a sample without masks."""
         entry = self.entries[index]
-        plane = _plane(entry, self.member(index, "masks.png"))
+        plane = _plane(entry, self.member(index, "masks.png"), entry.frames)
         return plane.reshape(entry.frames, entry.height, entry.width)
 
     def _where(self) -> str:
@@ -165,19 +172,19 @@ class Dataset:
             )
 
     def _bytes(self, entry: Entry, place: Place) -> bytes:
-        return self._reader.read(entry.shard, place[0], place[1], entry.key)
+        return _checked(entry, self._reader.read(entry.shard, place[0], place[1], entry.key), place)
 
     def _frames(self, entry: Entry, first: Sequence[int], reads: Reads) -> NDArray[np.uint8]:
         still = entry.kind == "image"
         data = self._bytes(entry, entry.members["jpg" if still else "mp4"])
         indices = [start + offset for start in first for offset in windows.offsets(entry, reads)]
         try:
-            if still:
-                pictures = np.repeat(_scaled(media.image(data)[None], reads.side_px), len(first), axis=0)
-            else:
-                pictures = _scaled(media.frames(data, indices), reads.side_px)
+            pictures = media.image(data)[None] if still else media.frames(data, indices)
         except WorkError as error:
             raise _damaged(entry, error) from error
+        if pictures.shape[1:3] != (entry.height, entry.width):
+            raise _damaged(entry, "its pictures are of another size than the index says")
+        pictures = np.repeat(_scaled(pictures, reads.side_px), len(first) if still else 1, axis=0)
         return pictures.reshape(len(first), reads.frames, *pictures.shape[1:])
 
     def _flow(self, entry: Entry, first: Sequence[int], reads: Reads) -> NDArray[np.uint8]:
@@ -191,10 +198,13 @@ class Dataset:
 
     def _fields(self, entry: Entry, places: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Consecutive flow fields, (T, 2, H, W) uint8, in one read of the bytes that they span."""
-        begin, end = int(places[0, 0]), int(places[-1].sum())
+        begin, end = int(places[0, 0]), int(places[-1, :2].sum())
         data = self._bytes(entry, (begin, end - begin))
-        planes = [_plane(entry, data[offset - begin : offset - begin + size]) for offset, size in places.tolist()]
-        return np.stack([plane.reshape(2, plane.shape[0] // 2, plane.shape[1]) for plane in planes])
+        members = [
+            _checked(entry, data[place[0] - begin : place[0] - begin + place[1]], place) for place in places.tolist()
+        ]
+        planes = [_plane(entry, member, 2) for member in members]
+        return np.stack([plane.reshape(2, entry.height, entry.width) for plane in planes])
 
     def _sound(self, entry: Entry, starts: Sequence[float], reads: Reads) -> NDArray[np.int16]:
         try:
@@ -214,12 +224,14 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """A batch of samples, padded to the largest height and width among them (pictures with 0, flow with 128).
 
     A sample wider than twice its height, or the reverse, is cut centrally to 2:1, so that one panorama does not
-    blow up the batch. `Batch.size_px` is that of the pictures, or of the flow when no pictures are read.
+    blow up the batch. `Batch.size_px` is that of the pictures, or of the flow when no pictures are read; extra["bars"]
+    (B, 4) int64 are the black bars of the prepared pictures, in their pixels: top, bottom, left, right.
     """
     frames = [np.moveaxis(_cut(s.frames, 2), -1, 2) for s in samples if s.frames is not None]
     flow = [_cut(s.flow, 3) for s in samples if s.flow is not None]
     sound = [s.sound for s in samples if s.sound is not None]
     sizes = [array.shape[-2:] for array in frames or flow] or [(0, 0)] * len(samples)
+    bars = [_bars(sample, size) for sample, size in zip(samples, sizes, strict=True)]
     return Batch(
         label=torch.tensor([s.label for s in samples], dtype=torch.int64),
         index=torch.tensor([s.index for s in samples], dtype=torch.int64),
@@ -228,6 +240,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         frames=_padded(frames, 0) if frames else None,
         flow=_padded(flow, 128) if flow else None,
         sound=torch.from_numpy(np.stack(sound)) if sound else None,
+        extra={"bars": torch.tensor(bars, dtype=torch.int64)},
     )
 
 
@@ -247,11 +260,22 @@ def _scaled(pictures: NDArray[np.uint8], side_px: int | None) -> NDArray[np.uint
     return np.stack([cv2.resize(picture, size, interpolation=method) for picture in pictures]).astype(np.uint8)
 
 
-def _plane(entry: Entry, data: bytes) -> NDArray[np.uint8]:
+def _plane(entry: Entry, data: bytes, count: int) -> NDArray[np.uint8]:
+    """A gray picture of `count` planes of the entry's size, one above the other."""
     try:
-        return media.plane(data)
+        plane = media.plane(data)
     except WorkError as error:
         raise _damaged(entry, error) from error
+    if plane.shape != (count * entry.height, entry.width):
+        raise _damaged(entry, "its planes are of another size than the index says")
+    return plane
+
+
+def _checked(entry: Entry, data: bytes, place: Sequence[int]) -> bytes:
+    """The bytes, if they are those that were written; format 1 does not tell."""
+    if len(place) > 2 and zlib.crc32(data) != place[2]:
+        raise _damaged(entry, "its bytes are not those that were written")
+    return data
 
 
 def _damaged(entry: Entry, reason: object) -> WorkError:
@@ -267,6 +291,15 @@ def _cut(array: NDArray[np.uint8] | None, axis: int) -> NDArray[np.uint8]:
         if surplus > 0:
             array = np.take(array, range(surplus // 2, surplus // 2 + 2 * array.shape[other]), axis=this)
     return array
+
+
+def _bars(sample: Sample, kept: Sequence[int]) -> list[int]:
+    """The black bars of a sample of which `_cut` kept (height, width)."""
+    for array, axis in ((sample.frames, 2), (sample.flow, 3)):
+        if array is not None:
+            cut = [(array.shape[axis + side] - kept[side]) // 2 for side in (0, 1)]
+            return [max(0, bar - cut[number // 2]) for number, bar in enumerate(sample.bars)]
+    return list(sample.bars)
 
 
 def _padded(arrays: Iterable[NDArray[np.uint8]], value: int) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslkit.data import shards
+from sslkit.data.about import About, Line
 from sslkit.errors import UserError, WorkError
 
-Place = tuple[int, int]
+Place = tuple[int, ...]
+"""Offset, size and, in format 2, CRC-32 of some bytes of a shard."""
 _NO_FLOW = np.zeros((0, 2), np.int64)
 _STILL = np.zeros(1, np.float32)
 
@@ -26,9 +27,9 @@ class Entry:
 
     fps, frames: of the prepared clip (a still has fps 0 and one frame). height, width: prepared size in pixels.
     motion: (frames,) float32, mean absolute grey difference to the frame before, 0..255. border: top, bottom, left and
-    right pixels that were removed. start_s, end_s: place in the source. sound_s: 0 without sound. shard, offset, size:
-    where the sample lies. members: extension -> (offset, size). fwd, bwd: (fields, 2) int64 offset and size of each
-    flow field.
+    right pixels of the source that were removed. bars: the same of the prepared pictures that are black bars. start_s,
+    end_s: place in the source. sound_s: 0 without sound. shard, offset, size: where the sample lies. members:
+    extension -> place. fwd, bwd: (fields, 2 or 3) int64 places of the flow fields.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Entry:
     offset: int
     size: int
     members: Mapping[str, Place]
+    bars: tuple[int, ...] = (0, 0, 0, 0)
     fwd: NDArray[np.int64] = field(default_factory=_NO_FLOW.copy)
     bwd: NDArray[np.int64] = field(default_factory=_NO_FLOW.copy)
 
@@ -97,52 +99,62 @@ class DatasetInfo:
 def opened(folders: Sequence[Path], split: str) -> tuple[DatasetInfo, list[Entry]]:
     """What one or more prepared folders hold, and the entries of one split of all of them.
 
-    Raises UserError when a folder is not a finished prepared dataset or has no such split.
+    Raises UserError when a folder is not a finished prepared dataset or has no such split; WorkError when what it says
+    of itself is damaged.
     """
-    info = _info(tuple(folders), [_about(folder, split) for folder in folders])
-    labelled = bool(info.classes)
-    return info, [_entry(folder, line, labelled) for folder in folders for line in shards.index(folder, split)]
+    abouts = [About.of(folder) for folder in folders]
+    info = _info(tuple(folders), abouts)
+    entries = []
+    for folder, found in zip(folders, abouts, strict=True):
+        if split not in found.counts:
+            raise UserError(f"{folder} has no split called {split!r}; it has {', '.join(found.counts) or 'none'}.")
+        entries += _entries(folder, split, found, bool(info.classes))
+    return info, entries
 
 
-def _about(folder: Path, split: str) -> dict[str, Any]:
-    path = folder / "dataset.json"
-    if not path.is_file():
-        raise UserError(f"{folder} is not a prepared dataset (it has no dataset.json); make one with prepare-data.")
-    try:
-        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WorkError(f"{path} is damaged; prepare the data again into a new folder.") from error
-    if about.get("format") != shards.FORMAT:
-        raise UserError(f"{path} has format {about.get('format')}, not {shards.FORMAT}; prepare the data again.")
-    if split not in about["counts"]:
-        raise UserError(f"{folder} has no split called {split!r}; it has {', '.join(about['counts']) or 'none'}.")
-    return about
+def _entries(folder: Path, split: str, found: About, labelled: bool) -> list[Entry]:
+    path = folder / f"{split}-index.jsonl"
+    lines = [
+        Line.of(line, f"{path}:{number}")
+        for number, line in enumerate(shards.index(folder, split, found.indexes.get(split)), start=1)
+    ]
+    if len(lines) != found.counts[split].get("samples", len(lines)):
+        raise WorkError(f"{path} has {len(lines)} lines, which is not what dataset.json says; copy the folder again.")
+    names = dict(enumerate(found.classes))
+    for line in lines:
+        if line.label >= 0 and line.label_name is not None and line.label_name != names.get(line.label):
+            raise WorkError(f"{folder / 'dataset.json'} names other classes than {path}; copy the folder again.")
+    return [_entry(folder, line, labelled) for line in lines]
 
 
-def _info(folders: tuple[Path, ...], abouts: Sequence[Mapping[str, Any]]) -> DatasetInfo:
-    each = tuple(about["settings"] for about in abouts)
+def _info(folders: tuple[Path, ...], abouts: Sequence[About]) -> DatasetInfo:
+    each = tuple(about.settings for about in abouts)
     agreed = {name: value for name, value in each[0].items() if all(s.get(name) == value for s in each)}
-    classes = {tuple(about["classes"]) for about in abouts}
+    classes = {tuple(about.classes) for about in abouts}
     counts: dict[str, dict[str, float]] = {}
     for about in abouts:
-        for split, count in about["counts"].items():
+        for split, count in about.counts.items():
             total = counts.setdefault(split, dict.fromkeys(count, 0))
             for name, value in count.items():
-                total[name] += value
-    layouts = "+".join(dict.fromkeys(str(about["layout"]) for about in abouts))
-    hashes = tuple(str(about["source_hash"]) for about in abouts)
+                total[name] = total.get(name, 0) + value
+    layouts = "+".join(dict.fromkeys(about.layout for about in abouts))
+    hashes = tuple(about.source_hash for about in abouts)
     return DatasetInfo(folders, layouts, agreed, each, classes.pop() if len(classes) == 1 else (), counts, hashes)
 
 
-def _entry(folder: Path, line: dict[str, Any], labelled: bool) -> Entry:
-    values = {name: line[name] for name in Entry.__slots__ if name in line}
-    values["shard"] = folder / line["shard"]
-    values["label"] = line["label"] if labelled else -1
+def _entry(folder: Path, line: Line, labelled: bool) -> Entry:
+    clip = line.kind == "video"
+    values = {name: getattr(line, name) for name in Entry.__slots__}
+    values["shard"] = folder / line.shard
+    values["label"] = line.label if labelled else -1
     # A million stills share what is the same in all of them.
-    values["kind"] = sys.intern(line["kind"])
-    values["motion"] = np.asarray(line["motion"], np.float32) if line["kind"] == "video" else _STILL
-    values["border"] = tuple(line["border"])
-    values["members"] = {extension: tuple(place) for extension, place in line["members"].items()}
-    for name in ("fwd", "bwd"):
-        values[name] = np.asarray(line[name], np.int64) if line[name] else _NO_FLOW
+    values["kind"] = sys.intern(line.kind)
+    values["motion"] = np.asarray(line.motion, np.float32) if clip else _STILL
+    values |= {name: tuple(getattr(line, name)) for name in ("border", "bars")}
+    values["members"] = {extension: tuple(place) for extension, place in line.members.items()}
+    values |= {name: _places(getattr(line, name)) for name in ("fwd", "bwd")}
     return Entry(**values)
+
+
+def _places(found: list[list[int]]) -> NDArray[np.int64]:
+    return np.asarray(found, np.int64) if found else _NO_FLOW

@@ -23,6 +23,7 @@ from typing import Any
 
 from sslkit import catalog
 from sslkit.data import shards
+from sslkit.data.about import About
 from sslkit.data.layouts.base import Item, rank
 from sslkit.data.pool import run
 from sslkit.data.settings import LAYOUT_OPTIONS, PrepareSettings
@@ -80,7 +81,7 @@ def prepare(
     started = time.monotonic()
     plan = _plan(layout, source, settings)
     if (out / "dataset.json").is_file():
-        _same(out, json.loads((out / "dataset.json").read_text(encoding="utf-8")), plan.identity())
+        _same(out, About.of(out).model_dump(), plan.identity())
         return _finished(out)
     with _writing(out):
         return _prepared(out, plan, settings, workers, progress, started)
@@ -162,13 +163,22 @@ def _parts(out: Path, plan: _Plan) -> Path:
     parts = out / ".parts"
     stated = parts / "plan.json"
     if stated.is_file():
-        _same(out, json.loads(stated.read_text(encoding="utf-8")), plan.identity())
+        _same(out, _stated(stated), plan.identity())
         return parts
     if out.exists() and (not out.is_dir() or any(path.name != ".parts" for path in out.iterdir())):
         raise UserError(f"{out} is neither empty nor a prepared dataset; name a new folder.")
     parts.mkdir(parents=True, exist_ok=True)
     shards.replace_json(stated, plan.identity())
     return parts
+
+
+def _stated(path: Path) -> dict[str, Any]:
+    """The plan of unfinished work."""
+    try:
+        plan = json.loads(path.read_bytes())
+        return {"layout": plan["layout"], "settings": dict(plan["settings"]), "source_hash": plan["source_hash"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise WorkError(f"{path} is damaged; remove {path.parent} to begin again.") from error
 
 
 def _same(out: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -264,10 +274,10 @@ def _versions() -> dict[str, str]:
 
 
 def _finished(out: Path) -> Prepared:
-    about = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
+    about = About.of(out)
     if (out / ".parts").is_dir():
         shutil.rmtree(out / ".parts")
-    return Prepared(out, about["layout"], tuple(about["classes"]), about["counts"], about["skipped"], about["seconds"])
+    return Prepared(out, about.layout, tuple(about.classes), about.counts, about.skipped, about.seconds)
 
 
 def default_workers() -> int:

@@ -10,15 +10,19 @@ import contextlib
 import json
 import os
 import tarfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
 
 from sslkit.errors import WorkError
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""Format 1 has no checksums."""
 SPLITS = ("train", "val", "test")
 _BLOCK = tarfile.BLOCKSIZE
 _NOT_INDEXED = ("camera", "truth")
@@ -48,8 +52,8 @@ class Run:
     def at(self, shard: str, offset: int) -> dict[str, Any]:
         """The index line of this run when it begins at byte `offset` of `shard`."""
         record = dict(self.record)
-        members = {ext: [offset + first, size] for ext, (first, size) in record.pop("members").items()}
-        flows = {name: [[offset + first, size] for first, size in record.pop(name)] for name in _FLOWS}
+        members = {ext: [offset + first, *rest] for ext, (first, *rest) in record.pop("members").items()}
+        flows = {name: [[offset + first, *rest] for first, *rest in record.pop(name)] for name in _FLOWS}
         record.pop("offset", None)
         return {"key": record.pop("key"), "shard": shard, "offset": offset, "members": members, **flows, **record}
 
@@ -66,7 +70,7 @@ def pack(stored: Stored) -> Run:
     for extension, content in {"json": dumps(stored.meta).encode(), **stored.members}.items():
         header = _header(f"{key}.{extension}", len(content))
         filling = bytes(-len(content) % _BLOCK)
-        place = [position + len(header), len(content)]
+        place = [position + len(header), len(content), zlib.crc32(content)]
         kind = extension.partition(".")[0]
         if kind in flows:
             flows[kind].append(place)
@@ -91,7 +95,8 @@ class Writer:
         self._shards = 0
         self._position = 0
         self._file: IO[bytes] | None = None
-        self._index = _partial(folder / f"{split}-index.jsonl").open("w", encoding="utf-8")
+        self._index = _partial(folder / f"{split}-index.jsonl").open("wb")
+        self._digest = blake2b(digest_size=16)
 
     def add(self, run: Run) -> None:
         """Append a run; a shard that would grow beyond its size is closed before."""
@@ -100,15 +105,18 @@ class Writer:
         if self._file is None:
             self._file = _partial(self._folder / self._name()).open("wb")
         self._file.write(run.data)
-        self._index.write(dumps(run.at(self._name(), self._position)) + "\n")
+        line = (dumps(run.at(self._name(), self._position)) + "\n").encode()
+        self._index.write(line)
+        self._digest.update(line)
         self._position += len(run.data)
 
-    def close(self) -> None:
-        """End the last shard and the index."""
+    def close(self) -> str:
+        """End the last shard and the index, and return the checksum of the index."""
         self._end_shard()
         self._index.close()
         index = self._folder / f"{self._split}-index.jsonl"
         _partial(index).replace(index)
+        return self._digest.hexdigest()
 
     def abandon(self) -> None:
         """Leave no half file behind after a failure."""
@@ -134,8 +142,8 @@ class Writer:
 def write(folder: Path, runs: Iterable[tuple[str, Run]], about: Mapping[str, Any], shard_bytes: int = 1 << 28) -> None:
     """Write a whole prepared dataset: shards and indexes of (split, run) pairs, and last `dataset.json`.
 
-    about: the entries of `dataset.json` except `format` and `counts`, which are filled in here. A folder without
-    `dataset.json` is not finished, so an interrupted call leaves nothing that could be taken for a dataset.
+    about: the entries of `dataset.json` except `format`, `counts` and `indexes` (checksums), which are filled in here.
+    A folder without `dataset.json` is not finished, so an interrupted call leaves nothing that could be taken for one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Writer] = {}
@@ -150,8 +158,7 @@ def write(folder: Path, runs: Iterable[tuple[str, Run]], about: Mapping[str, Any
             counts[split]["samples"] += 1
             counts[split]["seconds"] += seconds(run.record)
             sources[split].add(run.record["source"])
-        for writer in writers.values():
-            writer.close()
+        indexes = {split: writer.close() for split, writer in writers.items()}
     except BaseException:
         for writer in writers.values():
             writer.abandon()
@@ -160,7 +167,7 @@ def write(folder: Path, runs: Iterable[tuple[str, Run]], about: Mapping[str, Any
         count["seconds"] = round(count["seconds"], 3)
         count["sources"] = len(sources[split])
     ordered = {split: counts[split] for split in SPLITS if split in counts}
-    replace_json(folder / "dataset.json", {"format": FORMAT, **about, "counts": ordered})
+    replace_json(folder / "dataset.json", {"format": FORMAT, **about, "counts": ordered, "indexes": indexes})
 
 
 def seconds(record: Mapping[str, Any]) -> float:
@@ -191,15 +198,19 @@ def _partial(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
-def index(folder: Path, split: str) -> Iterator[dict[str, Any]]:
-    """The index lines of a split. Raises WorkError when a line is damaged."""
+def index(folder: Path, split: str, checksum: str | None = None) -> Iterator[bytes]:
+    """The index lines of a split, JSON each. Raises WorkError, at the end, when they are not those of the checksum."""
     path = folder / f"{split}-index.jsonl"
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise WorkError(f"{path}:{number} is damaged; prepare the data again into a new folder.") from error
+    digest = blake2b(digest_size=16)
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                digest.update(line)
+                yield line
+    except OSError as error:
+        raise WorkError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}.") from error
+    if checksum not in (None, digest.hexdigest()):
+        raise WorkError(f"{path} is not what prepare-data wrote; copy it again, or prepare the data into a new folder.")
 
 
 class Reader:
@@ -211,11 +222,14 @@ class Reader:
     def read(self, shard: Path, offset: int, size: int, key: str) -> bytes:
         """`size` bytes from `offset`, in one system call. Raises WorkError (naming shard and key) without them."""
         try:
-            data = os.pread(self._open(shard), size, offset)
+            file = self._open(shard)
+            # Asked for before there is memory for as many bytes as a damaged index may want.
+            beyond = offset < 0 or size < 0 or offset + size > os.fstat(file).st_size
+            data = b"" if beyond else os.pread(file, size, offset)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise WorkError(f"Sample {key} of {shard} cannot be read: {reason}.") from error
-        if len(data) != size:
+        if beyond or len(data) != size:
             raise WorkError(f"Sample {key} lies beyond the end of {shard}; copy or prepare the shard again.")
         return data
 

@@ -248,9 +248,9 @@ def test_damaged_shard_is_named(tmp_path: Path) -> None:
     dataset = Dataset(folder, "train")
     shard = folder / "train-00000.tar"
     data = bytearray(shard.read_bytes())
-    for offset, size in [dataset.entries[0].members["mp4"], dataset.entries[0].members["flac"]]:
+    for offset, size, _ in [dataset.entries[0].members["mp4"], dataset.entries[0].members["flac"]]:
         data[offset : offset + size] = bytes(size)
-    offset, size = (int(value) for value in dataset.entries[0].fwd[2])
+    offset, size, _ = (int(value) for value in dataset.entries[0].fwd[2])
     data[offset : offset + size] = bytes(size)
     shard.write_bytes(data[: dataset.entries[1].offset + 10])
     for reads in (Reads(frames=2), Reads(flow=3), Reads(sound_s=0.5)):
