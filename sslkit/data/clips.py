@@ -161,6 +161,8 @@ def _scene(item: Item, about: dict[str, Any], settings: PrepareSettings) -> Stor
 
 def _resized(masks: Pictures, frames: Pictures) -> Pictures:
     """Object ids (T, h, w) at the size of frames (T, H, W, 3)."""
+    if masks.shape == frames.shape[:3]:
+        return masks
     size = (frames.shape[2], frames.shape[1])
     return np.stack([cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) for mask in masks]).astype(np.uint8)
 

@@ -70,6 +70,7 @@ def described(shape: Sequence[int], fps: float) -> dict[str, Any]:
         "sound_s": 0.0,
         "motion": [0.0] * frames,
         "border": [0, 0, 0, 0],
+        "bars": [0, 0, 0, 0],
         "camera": None,
         "flow_bound": FLOW_BOUND_PX,
         "truth": None,
@@ -79,4 +80,4 @@ def described(shape: Sequence[int], fps: float) -> dict[str, Any]:
 def motion(frames: NDArray[np.uint8]) -> list[float]:
     """Mean absolute grey difference of each frame to the one before, 0..255; the first is 0."""
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    return [0.0] + [round(float(cv2.absdiff(a, b).mean()), 3) for a, b in pairwise(grey)]
+    return [0.0] + [round(cv2.norm(a, b, cv2.NORM_L1) / a.size, 3) for a, b in pairwise(grey)]

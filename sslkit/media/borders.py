@@ -7,6 +7,7 @@ end in a step, so that dark scenes are kept.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 _SAMPLES = 5
@@ -34,11 +35,21 @@ def borders(frames: np.ndarray) -> tuple[int, int, int, int]:
 
 def _runs(frames: np.ndarray) -> tuple[int, int]:
     """Length of the bars before and behind, along axis 1 of (T, rows, columns, 3)."""
-    rows = frames.astype(np.float32).transpose(1, 0, 2, 3)
-    level, spread = rows.mean(axis=(2, 3)).max(axis=1), rows.std(axis=(1, 2, 3))
+    # Sums of whole numbers, so that a row of one value has a spread of exactly 0.
+    rows = np.stack([_sums(frame) for frame in frames])
+    values = frames.shape[2] * 3
+    level = rows[..., 0].max(axis=0) / values
+    mean, squares = (rows.sum(axis=0) / (len(frames) * values)).T
+    spread = np.sqrt(np.maximum(squares - mean**2, 0))
     before = _run(level, spread)
     behind = _run(level[::-1], spread[::-1])
     return (before, behind) if before + behind <= 0.9 * len(level) else (0, 0)
+
+
+def _sums(frame: np.ndarray) -> np.ndarray:
+    """Sums of the values of each row of (rows, columns, 3), and of their squares: (rows, 2) float64."""
+    flat = np.ascontiguousarray(frame).reshape(len(frame), -1)
+    return np.hstack([cv2.reduce(flat, 1, kind, dtype=cv2.CV_64F) for kind in (cv2.REDUCE_SUM, cv2.REDUCE_SUM2)])
 
 
 def _run(level: np.ndarray, spread: np.ndarray) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import soundfile
 from PIL import Image
@@ -69,8 +70,9 @@ def _even(picture: np.ndarray) -> tuple[int, int]:
 def _codec() -> tuple[str, dict[str, str]]:
     """The best encoder of H.264 (or the next best thing) that the installed PyAV carries."""
     # B-frames would make decoders disagree on the first and last pictures; key frames come at their turn, not at cuts.
+    # At an equal crf, veryfast takes a third of the time of medium, for files of the same size and 0.1 to 0.5 dB less.
     options = {
-        "libx264": {"preset": "medium", "bf": "0", "threads": "1", "sc_threshold": "0"},
+        "libx264": {"preset": "veryfast", "bf": "0", "threads": "1", "sc_threshold": "0"},
         "libopenh264": {"rc_mode": "quality"},
         "mpeg4": {"bf": "0", "qscale": "3"},
     }
@@ -145,6 +147,9 @@ def png(picture: np.ndarray, palette: np.ndarray | None = None) -> bytes:
     palette: (up to 256, 3) uint8 colours; (H, W) values then stay what they are, object numbers for instance, and are
     shown in these colours.
     """
+    if picture.ndim == 2 and palette is None:
+        # OpenCV is three times as fast as Pillow here, and masks are encoded by the thousand.
+        return bytes(cv2.imencode(".png", picture)[1])
     image = Image.fromarray(np.ascontiguousarray(picture))
     if palette is not None:
         image = Image.fromarray(np.ascontiguousarray(picture), mode="P")

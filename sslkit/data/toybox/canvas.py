@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import hypot
 
 import cv2
 import numpy as np
@@ -73,15 +72,16 @@ class Canvas:
     def claim(self, owner: int) -> None:
         """Give everything that polygons covered since the last claim to an object; 0 gives it to the background."""
         if owner:
-            self.ids[self._cover >= 128] = owner
+            np.copyto(self.ids, np.uint8(owner), where=self._cover >= 128)
         self._cover[:] = 0
 
     def _blend(self, patch: np.ndarray, x0: int, y0: int, owner: int, opacity: float) -> None:
         place = (slice(y0, y0 + patch.shape[0]), slice(x0, x0 + patch.shape[1]))
         alpha = patch[..., 3]
-        below = self.picture[place].astype(np.float32)
-        mixed = below * (1 - alpha[..., None] * np.float32(opacity / 255)) + patch[..., :3] * np.float32(opacity)
-        self.picture[place] = (mixed + 0.5).astype(np.uint8)
+        front = patch if opacity == 1 else cv2.convertScaleAbs(patch, alpha=opacity)
+        through = cv2.cvtColor(255 - front[..., 3], cv2.COLOR_GRAY2RGB)
+        behind = cv2.multiply(self.picture[place], through, scale=1 / 255)
+        self.picture[place] = cv2.add(behind, cv2.cvtColor(front, cv2.COLOR_RGBA2RGB))
         if owner:
             self.ids[place][alpha >= 128] = owner
 
@@ -103,15 +103,13 @@ def _circle(points: int) -> np.ndarray:
 
 
 def capsule(first: np.ndarray, last: np.ndarray, first_radius: float, last_radius: float) -> np.ndarray:
-    """Outline of a limb: two discs and what lies between them, (16, 2)."""
-    dx, dy = float(last[0] - first[0]), float(last[1] - first[1])
-    length = hypot(dx, dy) or 1.0
-    turn = np.array([[dx, dy], [-dy, dx]]) / length
-    outline = _CAPS @ turn
-    outline[:8] = outline[:8] * -first_radius + first
-    outline[8:] = outline[8:] * last_radius + last
-    return np.asarray(outline)
+    """Outlines of limbs: two discs about points (..., 2) and what lies between them, (..., 16, 2)."""
+    along = last - first
+    along = along / np.maximum(np.hypot(along[..., 0], along[..., 1]), 1e-9)[..., None]
+    x, y = along[..., None, 0], along[..., None, 1]
+    turned = np.stack([x * _CAP[:, 0] - y * _CAP[:, 1], y * _CAP[:, 0] + x * _CAP[:, 1]], axis=-1)
+    return np.concatenate([first[..., None, :] - first_radius * turned, last[..., None, :] + last_radius * turned], -2)
 
 
 _HALF = np.linspace(-np.pi / 2, np.pi / 2, 8)
-_CAPS = np.tile(np.column_stack([np.cos(_HALF), np.sin(_HALF)]), (2, 1))
+_CAP = np.column_stack([np.cos(_HALF), np.sin(_HALF)])

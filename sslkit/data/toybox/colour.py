@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from functools import lru_cache
 
 import numpy as np
 
@@ -27,6 +28,7 @@ def muted(rng: np.random.Generator, value: tuple[float, float]) -> Colour:
     return from_hsv(rng.random(), rng.uniform(0.08, 0.4), rng.uniform(*value))
 
 
+@lru_cache(maxsize=256)
 def shaded(colour: Colour, factor: float) -> Colour:
     """The colour in less (or more) light."""
     red, green, blue = (min(255.0, c * factor) for c in colour)

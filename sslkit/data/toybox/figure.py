@@ -25,6 +25,13 @@ _LENGTH = {"trunk": 0.29, "upper_arm": 0.165, "forearm": 0.15, "thigh": 0.24, "s
 _HEAD = 0.155
 """From neck to head top. All lengths are in body lengths."""
 _RADIUS = {"hip": 0.043, "knee": 0.034, "ankle": 0.025, "shoulder": 0.032, "elbow": 0.026, "wrist": 0.022}
+_LIMBS = {
+    "thigh": ("hip", "knee"),
+    "shank": ("knee", "ankle"),
+    "upper_arm": ("shoulder", "elbow"),
+    "forearm": ("elbow", "wrist"),
+}
+_RIM_PX = 0.8
 _INDEX = {name: row for row, name in enumerate(KEYPOINTS)}
 
 
@@ -65,20 +72,21 @@ class Figure:
         self._floor = floor
         if self.motion.seat or rng.random() < 0.25:
             self._put_stool(rng)
+        shown = [self._step(frame / FPS) for frame in range(scene.frames)]
+        self._outlines = self._drawn(self._world[shown], self._toes[shown])
 
     def draw(self, canvas: Canvas, frame: int) -> None:
         """Shadow, then limbs from the far to the near side."""
-        step = self._step(frame / FPS)
-        points, toes = self._world[step], self._toes[step]
+        points, outlines = self._world[self._step(frame / FPS)], {n: o[frame] for n, o in self._outlines.items()}
         middle = points[[_INDEX["right_ankle"], _INDEX["left_ankle"], _INDEX["neck"]]].mean(0)
         canvas.sprite(self._shadow, (float(middle[0]), self._floor), stretch=(1.5, 1.0), opacity=0.8)
         near, far = ("right", "left") if self._faces > 0 else ("left", "right")
-        self._leg(canvas, points, toes, far, 0.78)
-        self._arm(canvas, points, far, 0.78)
-        self._trunk(canvas, points)
-        self._leg(canvas, points, toes, near, 1.0)
-        self._head(canvas, points)
-        self._arm(canvas, points, near, 1.0)
+        self._leg(canvas, outlines, far, 0.78)
+        self._arm(canvas, outlines, far, 0.78)
+        self._trunk(canvas, outlines)
+        self._leg(canvas, outlines, near, 1.0)
+        self._head(canvas, points, outlines["neck"])
+        self._arm(canvas, outlines, near, 1.0)
         canvas.claim(1)
 
     def sound(self) -> tuple[np.ndarray, list[Heard]]:
@@ -159,51 +167,55 @@ class Figure:
         fixed = np.round(shifted(outline, width // 2, height // 2) * 16).astype(np.int32)
         cv2.fillPoly(self.backdrop.picture, [fixed], paint, cv2.LINE_AA, 4)
 
-    def _limb(
-        self, canvas: Canvas, points: np.ndarray, joints: tuple[str, str], widths: tuple[str, str], paint: Colour
-    ) -> None:
-        first, last = (points[_INDEX[joint]] for joint in joints)
-        radii = [_RADIUS[width] * self._body for width in widths]
-        canvas.polygon(capsule(first, last, radii[0] + 0.8, radii[1] + 0.8), colour.shaded(paint, 0.55))
-        canvas.polygon(capsule(first, last, radii[0], radii[1]), paint)
+    def _drawn(self, points: np.ndarray, toes: np.ndarray) -> dict[str, np.ndarray]:
+        """Outlines (T, N, 2) of everything but the face, from the keypoints (T, 14, 2) and toes (T, 2, 2)."""
+        body, joint = self._body, {name: points[:, row] for name, row in _INDEX.items()}
+        middle = (joint["right_hip"] + joint["left_hip"]) / 2
+        spine = capsule(joint["neck"] * 0.9 + middle * 0.1, middle, 0.055 * body, 0.052 * body)
+        found = {"hips": capsule(joint["right_hip"], joint["left_hip"], 0.05 * body, 0.05 * body)}
+        sides = []
+        for row, side in enumerate(("right", "left")):
+            for limb, (first, last) in _LIMBS.items():
+                ends = joint[f"{side}_{first}"], joint[f"{side}_{last}"]
+                for name, rim in ((f"{side}_{limb}", 0.0), (f"{side}_{limb}_rim", _RIM_PX)):
+                    found[name] = capsule(*ends, _RADIUS[first] * body + rim, _RADIUS[last] * body + rim)
+            found[f"{side}_shoe"] = capsule(joint[f"{side}_ankle"], toes[:, row], 0.03 * body, 0.019 * body)
+            found[f"{side}_hand"] = joint[f"{side}_wrist"][:, None] + ellipse((0, 0), (0.027 * body, 0.027 * body), 14)
+            sides.append(capsule(joint[f"{side}_shoulder"], joint[f"{side}_hip"], 0.042 * body, 0.047 * body))
+        found["trunk"] = np.concatenate([*sides, spine], axis=1)
+        up = joint["head_top"] - joint["neck"]
+        head = joint["neck"] + 0.58 * _HEAD * body * up / np.linalg.norm(up, axis=1, keepdims=True)
+        found["neck"] = capsule(joint["neck"], head, 0.03 * body, 0.03 * body)
+        return found
 
-    def _leg(self, canvas: Canvas, points: np.ndarray, toes: np.ndarray, side: str, light: float) -> None:
-        ankle, toe = points[_INDEX[f"{side}_ankle"]], toes[0 if side == "right" else 1]
-        shoe = capsule(ankle, toe, 0.03 * self._body, 0.019 * self._body)
+    def _limb(self, canvas: Canvas, outlines: dict[str, np.ndarray], name: str, paint: Colour) -> None:
+        canvas.polygon(outlines[f"{name}_rim"], colour.shaded(paint, 0.55))
+        canvas.polygon(outlines[name], paint)
+
+    def _leg(self, canvas: Canvas, outlines: dict[str, np.ndarray], side: str, light: float) -> None:
         paint = colour.shaded(self._looks.trousers, light)
-        self._limb(canvas, points, (f"{side}_knee", f"{side}_ankle"), ("knee", "ankle"), paint)
-        canvas.polygon(shoe, colour.shaded(self._looks.shoes, light))
-        self._limb(canvas, points, (f"{side}_hip", f"{side}_knee"), ("hip", "knee"), paint)
+        self._limb(canvas, outlines, f"{side}_shank", paint)
+        canvas.polygon(outlines[f"{side}_shoe"], colour.shaded(self._looks.shoes, light))
+        self._limb(canvas, outlines, f"{side}_thigh", paint)
 
-    def _arm(self, canvas: Canvas, points: np.ndarray, side: str, light: float) -> None:
+    def _arm(self, canvas: Canvas, outlines: dict[str, np.ndarray], side: str, light: float) -> None:
         looks = self._looks
         sleeve = colour.shaded(looks.shirt if looks.long_sleeves else looks.skin, light)
-        self._limb(canvas, points, (f"{side}_elbow", f"{side}_wrist"), ("elbow", "wrist"), sleeve)
-        wrist = points[_INDEX[f"{side}_wrist"]]
-        hand = ellipse((wrist[0], wrist[1]), (0.027 * self._body, 0.027 * self._body), 14)
-        canvas.polygon(hand, colour.shaded(looks.skin, light))
-        upper = colour.shaded(looks.shirt, light)
-        self._limb(canvas, points, (f"{side}_shoulder", f"{side}_elbow"), ("shoulder", "elbow"), upper)
+        self._limb(canvas, outlines, f"{side}_forearm", sleeve)
+        canvas.polygon(outlines[f"{side}_hand"], colour.shaded(looks.skin, light))
+        self._limb(canvas, outlines, f"{side}_upper_arm", colour.shaded(looks.shirt, light))
 
-    def _trunk(self, canvas: Canvas, points: np.ndarray) -> None:
-        body = self._body
-        hips = points[[_INDEX["right_hip"], _INDEX["left_hip"]]]
-        shoulders = points[[_INDEX["right_shoulder"], _INDEX["left_shoulder"]]]
-        middle = hips.mean(0)
-        canvas.polygon(capsule(hips[0], hips[1], 0.05 * body, 0.05 * body), self._looks.trousers)
-        outline = [
-            capsule(shoulder, hip, 0.042 * body, 0.047 * body) for shoulder, hip in zip(shoulders, hips, strict=True)
-        ]
-        spine = capsule(points[_INDEX["neck"]] * 0.9 + middle * 0.1, middle, 0.055 * body, 0.052 * body)
-        hull = cv2.convexHull(np.concatenate([*outline, spine]).astype(np.float32))[:, 0].astype(float)
+    def _trunk(self, canvas: Canvas, outlines: dict[str, np.ndarray]) -> None:
+        canvas.polygon(outlines["hips"], self._looks.trousers)
+        hull = cv2.convexHull(outlines["trunk"].astype(np.float32))[:, 0].astype(float)
         canvas.polygon(hull, colour.shaded(self._looks.shirt, 0.94))
 
-    def _head(self, canvas: Canvas, points: np.ndarray) -> None:
+    def _head(self, canvas: Canvas, points: np.ndarray, throat: np.ndarray) -> None:
         neck, top, body = points[_INDEX["neck"]], points[_INDEX["head_top"]], self._body
         up = (top - neck) / np.linalg.norm(top - neck)
         forward = np.array([-up[1], up[0]]) * self._faces
         middle = neck + 0.58 * _HEAD * body * up
-        canvas.polygon(capsule(neck, middle, 0.03 * body, 0.03 * body), colour.shaded(self._looks.skin, 0.85))
+        canvas.polygon(throat, colour.shaded(self._looks.skin, 0.85))
 
         def placed(shape: np.ndarray) -> np.ndarray:
             return np.asarray(middle + body * (shape[:, :1] * forward + shape[:, 1:] * up))

@@ -173,7 +173,7 @@ class Objects:
         """1 for a path that a clip shows well, less otherwise."""
         width, height = self._scene.size_px
         times = np.arange(round(self._scene.seconds * FPS)) / FPS
-        places = np.array([path.at(t)[:2] for t in times])
+        places = path.places(times)
         inside = (np.abs(places[:, 0] - width / 2) < width / 2) & (places[:, 1] > -0.3 * radius)
         steps = np.abs(np.diff(places, axis=0, prepend=places[:1])).sum(1)
         moved = min(steps.sum() / (0.8 * height), steps[len(steps) // 2 :].sum() / (0.15 * height), 1.0)

@@ -75,6 +75,11 @@ class Path:
         step = min(max(round((time_s - self.start_s) / STEP_S), 0), len(self.xy) - 1)
         return float(self.xy[step, 0]), float(self.xy[step, 1]), float(self.angle[step])
 
+    def places(self, times_s: np.ndarray) -> np.ndarray:
+        """x and y at the nearest steps, (N, 2)."""
+        steps = np.rint((times_s - self.start_s) / STEP_S).astype(int)
+        return np.asarray(self.xy[np.clip(steps, 0, len(self.xy) - 1)])
+
 
 class _Motion:
     """State of one body while it is being simulated."""
@@ -187,22 +192,17 @@ def simulate(
     """Let a body go at start_s and follow it to end_s. state: x, y, angle; speed: their rates, px/s and rad/s."""
     steps = round((end_s - start_s) / STEP_S) + 1
     motion = _Motion(body, room, state, speed)
-    rows = np.zeros((steps, 5))
+    rows: list[tuple[float, ...]] = []
     impacts: list[Impact] = []
     for step in range(steps):
-        rows[step] = (
-            motion.x,
-            motion.y,
-            motion.angle,
-            hypot(motion.vx, motion.vy) if motion.touching else 0.0,
-            motion.energy,
-        )
+        slide = hypot(motion.vx, motion.vy) if motion.touching else 0.0
+        rows.append((motion.x, motion.y, motion.angle, slide, motion.energy))
         if motion.asleep:
-            rows[step:] = rows[step]
-            rows[step:, 3] = 0
+            rows[step:] = [(motion.x, motion.y, motion.angle, 0.0, motion.energy)] * (steps - step)
             break
         end = start_s + (step + 1) * STEP_S
         for since, x, y, closing in motion.advance():
             if closing > _LOUD_PX_S and (not impacts or end - since > impacts[-1].time_s + _PAUSE_S):
                 impacts.append(Impact(end - since, (x, y), closing))
-    return Path(start_s, rows[:, :2], rows[:, 2], rows[:, 3], rows[:, 4], tuple(impacts))
+    table = np.array(rows)
+    return Path(start_s, table[:, :2], table[:, 2], table[:, 3], table[:, 4], tuple(impacts))

@@ -231,7 +231,7 @@ class _Easel:
         cv2.fillPoly(small, [self._fixed(outline) // 4], (1.0,), cv2.LINE_8, 4)
         soft = cv2.GaussianBlur(small, (0, 0), max(blur * self.unit / 4, 0.5))
         amount = cv2.resize(soft, (self.width, self.height))
-        self.picture *= (1 + (light - 1) * amount)[..., None]
+        cv2.multiply(self.picture, cv2.merge([1 + (light - 1) * amount] * 3), dst=self.picture)
 
     def kept(self) -> np.ndarray:
         cover = self.alpha.astype(np.float32)[..., None]
