@@ -127,7 +127,8 @@ def compare(
     per_class, tables = {}, {}
     clips = features.windows(test_set, recipe.clips)
     truth = torch.zeros(0, dtype=torch.int64)
-    notes = base.shared_groups((e.group for e in train_set.entries), (e.group for e in test_set.entries))
+    notes = inits.notes(listed)
+    notes += base.shared_groups((e.group for e in train_set.entries), (e.group for e in test_set.entries))
     for init in listed:
         for seed in init.seeds:
             name = f"{init.name}-{seed}"

@@ -13,8 +13,10 @@ import torch
 
 from sslkit.data.dataset import Dataset
 from sslkit.errors import UserError
+from sslkit.evals import foreign
 from sslkit.models import trunk as trunks
 from sslkit.models.trunk import Trunk
+from sslkit.models.weights import Match, match
 
 RANDOM, SUPERVISED = "random", "supervised"
 
@@ -23,13 +25,24 @@ RANDOM, SUPERVISED = "random", "supervised"
 class Init:
     """One network to evaluate. name: rows with equal names are averaged. seeds: those it is evaluated with.
 
-    run: the file or the seed that tells networks of the same name apart. make: builds it, on the CPU.
+    run: the file or the seed that tells networks of the same name apart. make: builds it, on the CPU. match: how the
+    weights of the file go with the network; None where there is no file.
     """
 
     name: str
     run: str
     seeds: tuple[int, ...]
     make: Callable[[], Trunk]
+    match: Match | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a file holds: a trunk, what is known of it, and how its weights matched."""
+
+    trunk: Trunk
+    about: dict[str, Any]
+    match: Match
 
 
 def randomly(like: Trunk, seed: int) -> Trunk:
@@ -44,22 +57,25 @@ def resolve(
 ) -> list[Init]:
     """What is meant by run folders (or trunk files) and controls: "random", "supervised", or a further file.
 
+    A file may also hold weights of another program; see `foreign.adopted`.
     A trained network is evaluated with every seed; a control is made anew for each, in the architecture of each trunk
     that is given. Runs of the same recipe that differ in their seed get one name. supervise: makes a trunk like another
     by training it with labels, from a seed; None where that is no control.
-    Raises UserError for a control that is unknown or has no trunk to be like, or for a file that is no trunk.
+    Raises UserError for a control that is unknown or has no trunk to be like, or for a file whose weights do not fit.
     """
     files = [*map(_file, runs), *(Path(c) for c in controls if c not in (RANDOM, SUPERVISED))]
     if not files:
         raise UserError(
             "No run is given: name the folder of one, also for random weights, which take its architecture."
         )
-    loaded = [trunks.load(file) for file in files]
+    loaded = {file: _loaded(file) for file in files if trunks.is_ours(file)}
+    likes = [one.trunk for one in loaded.values()]
+    loaded |= {file: _loaded(file, likes) for file in files if file not in loaded}
     found = [
-        Init(name, str(file), tuple(range(seeds)), lambda file=file: trunks.load(file)[0])  # type: ignore[misc]
-        for file, name in zip(files, _names(files, [about for _, about in loaded]), strict=True)
+        Init(name, str(file), tuple(range(seeds)), lambda file=file: _loaded(file, likes).trunk, loaded[file].match)  # type: ignore[misc]
+        for file, name in zip(files, _names(files, [loaded[file].about for file in files]), strict=True)
     ]
-    kinds = {json.dumps([trunk.name, trunk.settings], sort_keys=True): trunk for trunk, _ in loaded}
+    kinds = {json.dumps([one.trunk.name, one.trunk.settings], sort_keys=True): one.trunk for one in loaded.values()}
     for control in [c for c in (RANDOM, SUPERVISED) if c in controls]:
         make = randomly if control == RANDOM else supervise
         if make is None:
@@ -71,6 +87,20 @@ def resolve(
                 for seed in range(seeds)
             ]
     return found
+
+
+def notes(listed: Sequence[Init]) -> list[str]:
+    """A sentence a file: how many of its weights went where."""
+    told = {init.run: init.match.told() for init in listed if init.match is not None}
+    return [f"{file}: {match}." for file, match in told.items()]
+
+
+def _loaded(file: Path, likes: Sequence[Trunk] = ()) -> Loaded:
+    if not trunks.is_ours(file):
+        trunk, found = foreign.adopted(file, likes)
+        return Loaded(trunk, {}, found)
+    trunk, about = trunks.load(file)
+    return Loaded(trunk, about, match(trunk.state_dict(), trunk.state_dict()))
 
 
 def _file(run: Path) -> Path:

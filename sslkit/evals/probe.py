@@ -123,7 +123,7 @@ def compare(
         rows=[*rows, *total, *base.guess_rows(guesses)],
         shown=_shown([*total, *base.guess_rows(guesses)]),
         panels=list(panels.values()),
-        notes=_notes(measured, best, train_set, test_set, used),
+        notes=inits.notes(listed) + _notes(measured, best, train_set, test_set, used),
         seconds=time.perf_counter() - started,
     )
 

@@ -25,6 +25,8 @@ from sslkit.evals import finetune as finetuning
 from sslkit.evals import pretext
 from sslkit.evals import probe as probing
 from sslkit.jobs.data import Progress, check_prepared, split_of, toybox
+from sslkit.models import weights
+from sslkit.models.weights import Match
 from sslkit.recipe import Plan
 from sslkit.tasks import base as tasks
 from sslkit.types import Published, Result
@@ -109,7 +111,7 @@ def _finish(
     recipe = run.recipe
     best = run.load("best.pt")
     if best is not None:
-        learner.load_state_dict(best["task"])
+        weights.fill(learner, best["task"], str(run.folder))
         notes.append(f"The weights are those of step {best['step']}, the best on the val split.")
     judged: dict[str, Validation] = {}
     for split in ("val", "test"):
@@ -218,14 +220,22 @@ def compare(paths: Sequence[Path], out: Path | None = None, loose: bool = False)
 
 
 def load_task(folder: Path) -> tuple[tasks.Task, Run]:
-    """The task of a run with its best weights (the last ones where nothing was validated), in evaluation mode."""
+    """The task of a run with its best weights (the last ones where nothing was validated), in evaluation mode.
+
+    Raises UserError for what is no run or has no weights, WorkError when they are damaged or do not fit the task.
+    """
+    return loaded(folder)[:2]
+
+
+def loaded(folder: Path) -> tuple[tasks.Task, Run, Match]:
+    """As `load_task`, and how many weights matched."""
     run = Run.read(folder)
     state = run.load("best.pt") or run.load()
     if state is None:
         raise UserError(f"{folder} has no checkpoint yet; let its training go on first.")
     learner = tasks.build(run.recipe.task, run.recipe.settings)
-    learner.load_state_dict(state["task"])
-    return learner.eval(), run
+    match = weights.fill(learner, state.get("task"), str(folder))
+    return learner.eval(), run, match
 
 
 def _earlier(out: Path) -> Result:

@@ -121,6 +121,11 @@ def load(path: Path) -> tuple[Trunk, dict[str, Any]]:
     return trunk.eval(), about
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file is to be read by `load`: it is none of another program that can be recognised."""
+    return not path.is_file() or (path.suffix == ".safetensors" and "sslkit" in weights.read(path)[0])
+
+
 def _header(path: Path, text: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Name, settings and `about` of a trunk."""
     try:

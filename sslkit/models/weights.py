@@ -10,9 +10,9 @@ from pathlib import Path
 
 import safetensors
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sslkit.errors import UserError
+from sslkit.errors import UserError, WorkError
 
 _NAMED = 3
 
@@ -65,6 +65,22 @@ def match(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], same_dtype:
     }
     missing = [name for name in wanted if name not in fit]
     return Match(tuple(sorted(fit)), tuple(missing), tuple(name for name in found if name not in fit))
+
+
+def fill(network: nn.Module, found: object, where: str) -> Match:
+    """Load a state dict, which must hold all that the network has and no more. where: names its origin in the sentence.
+
+    Raises WorkError, with the numbers of those that match, are missing and are unexpected, when they are others.
+    """
+    listed = found if isinstance(found, Mapping) else {}
+    tensors = {str(name): value for name, value in listed.items() if isinstance(value, Tensor)}
+    fit = match(network.state_dict(), tensors)
+    if fit.missing or fit.unexpected:
+        raise WorkError(
+            f"The weights in {where} are of another version of it: {fit.told()}{fit.nearest()}; train it again."
+        )
+    network.load_state_dict(tensors)
+    return fit
 
 
 def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
