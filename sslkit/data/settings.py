@@ -52,6 +52,7 @@ class PrepareSettings(BaseModel):
     clips: int = Field(200, ge=0)
     stills: int = Field(0, ge=0)
     seconds: float = Field(4.0, gt=0)
+    scenes: Literal["all", "objects", "figure", "face"] = "all"
     camera_share: float = Field(0.0, ge=0, le=1)
     camera_habit: bool = False
     border_share: float = Field(0.0, ge=0, le=1)
@@ -89,6 +90,7 @@ LAYOUT_OPTIONS = {
     "clips",
     "stills",
     "seconds",
+    "scenes",
     "camera_share",
     "camera_habit",
     "border_share",

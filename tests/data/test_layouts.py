@@ -332,3 +332,8 @@ class TestToybox:
             items("toybox", tmp_path)
         with pytest.raises(UserError, match=r"--clips or --stills"):
             items("toybox", "", clips=0)
+
+
+def test_the_toybox_can_be_one_kind_of_scene() -> None:
+    scenes = [item.scene for item in items("toybox", "", clips=9, stills=3, scenes="face")]
+    assert len(scenes) == 12 and {scene.type for scene in scenes} == {"face"}

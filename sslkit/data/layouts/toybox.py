@@ -13,6 +13,7 @@ OPTIONS: tuple[str, ...] = (
     "clips",
     "stills",
     "seconds",
+    "scenes",
     "camera_share",
     "camera_habit",
     "border_share",
@@ -37,6 +38,7 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
         camera_habit=settings.camera_habit,
         encoder_noise=settings.encoder_noise,
         seconds=settings.seconds,
+        types=toybox.TYPES if settings.scenes == "all" else (settings.scenes,),
         width_px=round(settings.short_side_px * 2 / 3) * 2,
         height_px=settings.short_side_px,
     )
