@@ -74,6 +74,9 @@ def sinc(cutoff: Tensor | float, reach: int) -> Callable[[Tensor], Tensor]:
     return weight
 
 
-def hann(reach: float) -> Callable[[Tensor], Tensor]:
-    """The kernel for `sampled` that falls from 1 at a position to 0 at a distance of `reach`, as a raised cosine."""
-    return lambda distance: torch.cos(distance * (math.pi / (2 * reach))).square() * (distance.abs() < reach)
+def triangle(reach: float = 1.0) -> Callable[[Tensor], Tensor]:
+    """The kernel for `sampled` that falls from 1 at a position to 0 at `reach`; with 1, linear interpolation.
+
+    What lies between two positions `reach` apart is shared between them so that its centre stays where it was.
+    """
+    return lambda distance: (1 - distance.abs() / reach).clamp(min=0)

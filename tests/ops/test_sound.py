@@ -32,7 +32,7 @@ def test_level_and_levelled() -> None:
 def test_sampled_with_a_triangle_is_linear_interpolation() -> None:
     values = torch.tensor([[0.0, 10, 30], [1, 2, 3]])
     position = torch.tensor([0.0, 0.5, 1.25, 2.0, 3.5], dtype=torch.float64)
-    found = ops.sampled(values, position, 1, lambda distance: 1 - distance.abs())
+    found = ops.sampled(values, position, 1, ops.triangle())
     assert torch.allclose(found, torch.tensor([[0, 5, 15, 30, 0], [1, 1.5, 2.25, 3, 0]]))
 
 
@@ -48,10 +48,13 @@ def test_sampled_with_sinc_keeps_a_tone_between_samples() -> None:
 def test_each_row_may_have_its_own_positions() -> None:
     values = torch.arange(20.0).expand(2, 3, 20)
     position = torch.tensor([[[2.0, 3.0]], [[5.0, 6.0]]], dtype=torch.float64)
-    found = ops.sampled(values, position, 1, lambda distance: 1 - distance.abs())
+    found = ops.sampled(values, position, 1, ops.triangle())
     assert found.tolist() == [[[2, 3]] * 3, [[5, 6]] * 3]
 
 
-def test_hann_is_a_raised_cosine() -> None:
-    distance = torch.tensor([-3.0, -1.5, 0, 1.5, 3.0, 4.0])
-    assert torch.allclose(ops.hann(3.0)(distance), torch.tensor([0, 0.5, 1, 0.5, 0, 0]), atol=1e-6)
+def test_a_wide_triangle_keeps_the_centre_of_what_it_gathers() -> None:
+    for place in range(40, 61):
+        values = torch.zeros(100)
+        values[place] = 1
+        found = ops.sampled(values, torch.arange(10, dtype=torch.float64) * 10, 10, ops.triangle(10))
+        assert float((found * torch.arange(10)).sum() / found.sum()) == pytest.approx(place / 10)
