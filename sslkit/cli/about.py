@@ -47,3 +47,19 @@ def recipes(
         path = recipe.find(None, name)
         text = path.read_text(encoding="utf-8")
         output.rows([{"name": path.stem, "path": path, "text": text}]) if as_json else output.text(text)
+
+
+@app.command(rich_help_panel=PANEL)
+def doctor(as_json: Json = False) -> None:
+    """Say what sslkit finds on this machine, what is missing or does not match, and how to mend it.
+
+    Example: sslkit doctor
+    """
+    with telling(as_json) as output, output.progress() as progress:
+        from sslkit import doctor as checks
+
+        progress(0, 0, "trying what is installed")
+        rows = checks.rows()
+    output.rows(rows)
+    if any(row["state"] == "fail" for row in rows):
+        raise typer.Exit(1)

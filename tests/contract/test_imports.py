@@ -21,6 +21,7 @@ ALLOWED = {
     "files": {"errors"},
     "types": {"errors"},
     "catalog": {"errors"},
+    "doctor": {"media"},
     "strict_yaml": {"errors", "catalog"},
     "ops": {"errors", "types"},
     "models": BASE | {"ops"},
@@ -34,7 +35,7 @@ ALLOWED = {
     "demos": LEARNING | {"engine", "report"},
     "pages": LEARNING | {"engine", "evals", "demos", "report"},
     "jobs": LEARNING | {"engine", "evals", "demos", "report", "pages"},
-    "cli": BASE | {"recipe", "tasks", "jobs", "report"},
+    "cli": BASE | {"recipe", "tasks", "jobs", "report", "doctor"},
     "__main__": {"cli"},
 }
 OPENERS = {"av", "decord", "soundfile", "scenedetect", "imageio", "torchcodec"}
