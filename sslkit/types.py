@@ -26,6 +26,7 @@ class Reads:
     flow: optical-flow fields in a clip, each from one prepared frame to the next (0: none).
     backward: also read the flow that was computed on the reversed frames, as a second clip in playing order.
     sound_s, rate_hz: seconds of sound in a clip, centred on its pictures, and its sampling rate (0: none).
+    synced: only data whose sound is known to be in time with the pictures will do.
     clips: windows cut from one sample.
     start: where windows begin: "any" draws uniformly, "moving" in proportion to the motion inside the window,
         "spread" spaces them evenly over the sample (no randomness: evaluation).
@@ -38,6 +39,7 @@ class Reads:
     backward: bool = False
     sound_s: float = 0.0
     rate_hz: int = 16_000
+    synced: bool = False
     clips: int = 1
     start: Start = "any"
 

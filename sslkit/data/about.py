@@ -53,7 +53,7 @@ class Line(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     key: str
-    kind: Literal["image", "video"]
+    kind: Literal["image", "video", "sound"]
     label: int = Field(ge=-1)
     label_name: str | None
     source: str
@@ -87,12 +87,14 @@ class Line(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> Line:
-        clip = self.kind == "video"
-        if ("mp4" if clip else "jpg") not in self.members:
-            raise ValueError("there are no pictures")
-        if clip and (not self.fps or len(self.motion) != self.frames):
-            raise ValueError("a clip needs a rate, and its motion at every frame")
-        if not clip and self.frames != 1:
+        holds = {"video": ("mp4", "pictures"), "image": ("jpg", "pictures"), "sound": ("flac", "sound")}[self.kind]
+        if holds[0] not in self.members:
+            raise ValueError(f"there is no {holds[1]}" if self.kind == "sound" else f"there are no {holds[1]}")
+        if self.kind != "image" and not self.fps:
+            raise ValueError("a clip needs a rate")
+        if self.kind == "video" and len(self.motion) != self.frames:
+            raise ValueError("a clip needs its motion at every frame")
+        if self.kind == "image" and self.frames != 1:
             raise ValueError("a still has one frame")
         if len({len(place) for place in self.fwd}) > 1 or len({len(place) for place in self.bwd}) > 1:
             raise ValueError("flow fields are told alike")

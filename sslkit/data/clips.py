@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslkit.data import samples
+from sslkit.data.face_clips import face_clips
 from sslkit.data.layouts.base import Item
 from sslkit.data.settings import PrepareSettings
 from sslkit.data.shards import Stored
@@ -28,6 +29,7 @@ _BORDER_FRAMES = 5
 _SILENT_END_S = 0.1
 _UNCERTAIN_FRAMES = 2
 _LONGEST_SHAPE = 20
+_LARGEST_FOR_FACES_PX = 720
 _WHOLE: Border = (0, 0, 0, 0)
 
 
@@ -61,13 +63,15 @@ def prepare_item(item: Item, number: int, label: int, settings: PrepareSettings)
     }
     stem = f"{number:07d}-{re.sub(r'[^A-Za-z0-9_]+', '-', item.key)[:48].strip('-')}"
     if item.scene is not None:
-        yield _scene(item, {**about, "key": stem}, settings)
+        yield from _scene(item, {**about, "key": stem}, settings)
     elif item.path is None:
         raise WorkError(f"{item.source} has no file.")
     elif item.still:
         whole = read.image(item.path)
         _check_shape(item.path, *whole.shape[:2])
         yield samples.still({**about, "key": stem}, picture.scaled(whole, settings.short_side_px))
+    elif item.sound:
+        yield from _sound(item, item.path, {**about, "key": stem}, settings)
     else:
         yield from _video(item, item.path, {**about, "key": stem}, settings)
 
@@ -77,12 +81,30 @@ def rate(source_fps: float, settings: PrepareSettings) -> float:
     return settings.fps or source_fps / math.ceil(source_fps / _HIGHEST_FPS)
 
 
+def _sound(item: Item, path: Path, about: dict[str, Any], settings: PrepareSettings) -> Iterator[Step]:
+    """Sound without pictures, in pieces of at most `clip_s`; a labelled one, which is to be kept, may be short."""
+    start_s = item.start_s or 0.0
+    heard = read.sound(path, settings.rate_hz, start_s, item.end_s)
+    longest, least = (round(seconds * settings.rate_hz) for seconds in (settings.clip_s, settings.min_s))
+    number = 0
+    for first in range(0, len(heard), longest):
+        piece = heard[first : first + longest]
+        if len(piece) < (settings.rate_hz * 0.01 if item.label_name is not None and not first else least):
+            continue
+        at_s = start_s + first / settings.rate_hz
+        place = {"key": f"{about['key']}-{number:04d}", "start_s": at_s, "end_s": at_s + len(piece) / settings.rate_hz}
+        yield samples.sound({**about, **place}, piece, settings.rate_hz)
+        number += 1
+    if not number:
+        raise WorkError(f"{path} holds no sound of at least {settings.min_s:g} s.")
+
+
 def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSettings) -> Iterator[Step]:
     changed = path.stat().st_mtime_ns if path.exists() else 0
     probe, border = _looked_at(path, changed)
     fps = rate(probe.fps, settings)
     start_s, end_s = _span(item, probe.duration_s, settings)
-    side_px = _reading_side(probe, border if settings.remove_borders else _WHOLE, settings.short_side_px)
+    side_px = _reading_side(probe, border if settings.remove_borders else _WHOLE, settings)
     longest = max(1, math.floor(settings.clip_s * fps + 1e-6))
     chunks = read.video_chunks(path, fps, side_px, longest, start_s, end_s if item.end_s is not None else None)
     labelled = item.label_name is not None or item.start_s is not None
@@ -97,10 +119,27 @@ def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSetti
         heard = probe.has_sound and settings.sound
         inside, bars = _without(frames, _scaled(border, probe, frames), settings)
         removed = {"border": list(border if settings.remove_borders else _WHOLE), "bars": list(bars)}
-        yield _clip(path, {**about, **place, **removed}, inside, fps, heard, settings)
+        for shown in _shown({**about, **place, **removed}, inside, fps, settings):
+            yield shown if isinstance(shown, Refused) else _clip(path, *shown, fps, heard, settings)
         number += 1
     if not number:
         raise WorkError(f"{path} holds no clip of at least {settings.min_s:g} s.")
+
+
+def _shown(
+    about: dict[str, Any], frames: Pictures, fps: float, settings: PrepareSettings
+) -> Iterator[tuple[dict[str, Any], Pictures] | Refused]:
+    """What a clip is to show: all of it, or each of its faces."""
+    if settings.faces == "none":
+        yield about, frames
+        return
+    found = face_clips(frames, settings.faces, settings.short_side_px, max(1.0, settings.min_s * fps))
+    for number, one in enumerate(found):
+        if isinstance(one, str):
+            yield Refused(about["source"], round(about["start_s"], 3), one)
+            continue
+        place = {"key": f"{about['key']}-{number}", "start_s": about["start_s"] + one.first / fps}
+        yield {**about, **place, "boxes": one.boxes.round(1).tolist()}, one.frames
 
 
 def _clip(
@@ -134,7 +173,7 @@ def _stored(
     return samples.clip(about, frames, fps, sound=sound, rate_hz=settings.rate_hz, fwd=fwd, bwd=bwd, masks=masks)
 
 
-def _scene(item: Item, about: dict[str, Any], settings: PrepareSettings) -> Stored | Refused:
+def _scene(item: Item, about: dict[str, Any], settings: PrepareSettings) -> Iterator[Stored | Refused]:
     """A synthetic scene. Its truth stays in the pixels and at the rate of rendering; `border` tells the crop."""
     from sslkit.data import toybox
 
@@ -142,21 +181,39 @@ def _scene(item: Item, about: dict[str, Any], settings: PrepareSettings) -> Stor
     border = _WHOLE if item.still else borders.borders(_spread(rendered.frames))
     removed = border if settings.remove_borders else _WHOLE
     frames, bars = _without(rendered.frames, border, settings)
-    frames = _fitted(frames, settings.short_side_px)
     about = {**about, "border": list(removed), "bars": list(bars), "truth": _plain(rendered.truth)}
+    if item.still or settings.faces == "none":
+        frames = _fitted(frames, settings.short_side_px)
     if item.still:
-        return samples.still(about, frames[0])
+        yield samples.still(about, frames[0])
+        return
     fps = settings.fps or float(toybox.FPS)
     chosen = (np.arange(round(len(frames) * fps / toybox.FPS)) * toybox.FPS / fps + 1e-6).astype(int)
+    sound = _resampled(rendered.sound, toybox.RATE_HZ, settings.rate_hz) if settings.sound else None
+    if settings.faces != "none":
+        yield from _scene_faces({**about, "start_s": 0.0}, frames[chosen], fps, sound, settings)
+        return
     frames, masks = frames[chosen], _resized(_within(rendered.masks, removed)[chosen], frames)
     if settings.stabilise:
         steady = stabilise.stabilise(frames)
         if steady.reason is not None:
-            return Refused(item.source, 0.0, steady.reason)
+            yield Refused(item.source, 0.0, steady.reason)
+            return
         frames, about = _fitted(steady.frames, settings.short_side_px), about | _steadied(steady)
         masks = _resized(stabilise.followed(masks, steady), frames)
-    sound = _resampled(rendered.sound, toybox.RATE_HZ, settings.rate_hz) if settings.sound else None
-    return _stored(about, frames, fps, sound, settings, masks)
+    yield _stored(about, frames, fps, sound, settings, masks)
+
+
+def _scene_faces(
+    about: dict[str, Any], frames: Pictures, fps: float, sound: NDArray[np.int16] | None, settings: PrepareSettings
+) -> Iterator[Stored | Refused]:
+    for shown in _shown(about, frames, fps, settings):
+        if isinstance(shown, Refused):
+            yield shown
+            continue
+        first, end = (round(second * settings.rate_hz) for second in (shown[0]["start_s"], len(shown[1]) / fps))
+        heard = None if sound is None else sound[first : first + end]
+        yield _stored(shown[0] | {"end_s": shown[0]["start_s"] + len(shown[1]) / fps}, shown[1], fps, heard, settings)
 
 
 def _resized(masks: Pictures, frames: Pictures) -> Pictures:
@@ -199,18 +256,24 @@ def _border(path: Path, probe: read.Probe) -> Border:
     for place in range(_BORDER_FRAMES):
         at_s = (place + 0.5) / _BORDER_FRAMES * probe.duration_s
         try:
-            found.append(read.video(path, probe.fps, None, at_s, at_s + 0.5 / probe.fps).frames[0])
+            frame = read.video(path, probe.fps, None, at_s, at_s + 0.5 / probe.fps).frames[0]
+            found.append(picture.fitted(frame, probe.height, probe.width))
         except WorkError:
             # Durations in headers are estimates: the last places may lie beyond the end.
             continue
     return borders.borders(np.stack(found)) if found else _WHOLE
 
 
-def _reading_side(probe: read.Probe, border: Border, short_side_px: int) -> int:
-    """Short side at which a video is read so that its short side without border is, roughly, the wanted one."""
+def _reading_side(probe: read.Probe, border: Border, settings: PrepareSettings) -> int:
+    """Short side at which a video is read so that its short side without border is, roughly, the wanted one.
+
+    Faces are cut out of pictures as large as they are, within reason.
+    """
     top, bottom, left, right = border
+    if settings.faces != "none":
+        return min(probe.height, probe.width, _LARGEST_FOR_FACES_PX) // 2 * 2
     inner = min(probe.height - top - bottom, probe.width - left - right)
-    return 2 * math.ceil(min(probe.height, probe.width) * short_side_px / inner / 2)
+    return 2 * math.ceil(min(probe.height, probe.width) * settings.short_side_px / inner / 2)
 
 
 def _scaled(border: Border, probe: read.Probe, frames: Pictures) -> Border:
@@ -225,7 +288,8 @@ def _without(frames: Pictures, border: Border, settings: PrepareSettings) -> tup
     if border == _WHOLE:
         return frames, border
     if settings.remove_borders:
-        return _fitted(_within(frames, border), settings.short_side_px), _WHOLE
+        inside = _within(frames, border)
+        return inside if settings.faces != "none" else _fitted(inside, settings.short_side_px), _WHOLE
     return (frames * _inside(frames.shape[1:3], border)[..., None] if settings.zero_borders else frames), border
 
 

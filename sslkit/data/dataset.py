@@ -78,6 +78,12 @@ class Dataset:
         if max(reads.frames, reads.flow) > 1 and all(entry.kind == "image" for entry in self.entries):
             raise UserError(f"{self._where()} holds single pictures only, but clips are read; prepare videos.")
         self._require_rates(reads)
+        late = [f for f, each in zip(self.info.folders, self.info.each, strict=True) if not each.get("synced")]
+        if reads.synced and late:
+            raise UserError(
+                f"Whether the sound of {late[0]} is in time with its pictures is not known; measure it with sslkit "
+                "sync, and prepare what is in time with --set synced=true."
+            )
 
     def usable(self, reads: Reads) -> list[int]:
         """Positions of the samples that are long enough, and hold all, for one window of `reads`.

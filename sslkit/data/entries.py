@@ -25,7 +25,8 @@ _STILL = np.zeros(1, np.float32)
 class Entry:
     """One line of the index.
 
-    fps, frames: of the prepared clip (a still has fps 0 and one frame). height, width: prepared size in pixels.
+    fps, frames: of the prepared clip (a still has fps 0 and one frame; sound without pictures counts hundredths of a
+    second). height, width: prepared size in pixels.
     motion: (frames,) float32, mean absolute grey difference to the frame before, 0..255. border: top, bottom, left and
     right pixels of the source that were removed. bars: the same of the prepared pictures that are black bars. start_s,
     end_s: place in the source. sound_s: 0 without sound. shard, offset, size: where the sample lies. members:

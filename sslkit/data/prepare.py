@@ -7,6 +7,7 @@ were and however often the work was interrupted. `dataset.json` is written last;
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import importlib.metadata
 import json
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sslkit import catalog
@@ -117,11 +119,39 @@ def _plan(layout: str, source: str, settings: PrepareSettings) -> _Plan:
         option = "--" + sorted(foreign)[0].replace("_", "-")
         own = ", ".join("--" + option.replace("_", "-") for option in module.OPTIONS) or "none"
         raise UserError(f"The layout {name} has no option {option}; its own options are: {own}.")
-    items = list(module.items(source, settings))
+    items = _listed(module, name, source, settings)
+    _check_places(source, items)
     _check_groups(items)
     classes = tuple(sorted({item.label_name for item in items if item.label_name is not None}))
     items = _limited(items, settings)
-    return _Plan(name, settings.recorded(module.OPTIONS), _hash(items), items, classes)
+    return _Plan(name, _recorded(module, settings), _hash(items), items, classes)
+
+
+def _recorded(layout: ModuleType, settings: PrepareSettings) -> dict[str, Any]:
+    """The settings as `dataset.json` keeps them; a layout knows whether its sound is in time, unless told."""
+    synced = settings.synced if settings.synced is not None else getattr(layout, "SYNCED", False)
+    return settings.recorded(layout.OPTIONS) | {"synced": synced}
+
+
+def _listed(module: Any, name: str, source: str, settings: PrepareSettings) -> list[Item]:
+    try:
+        return list(module.items(source, settings))
+    except OSError as error:
+        reason = f"{error.filename or source}: {(error.strerror or str(error)).lower()}"
+    except (UnicodeDecodeError, csv.Error) as error:
+        reason = f"a list in {source} is not plain text ({error})"
+    raise UserError(f"The layout {name} cannot be read: {reason}.")
+
+
+def _check_places(source: str, items: Sequence[Item]) -> None:
+    """Lists may name files of SOURCE only: what a downloaded list points at elsewhere is none of its business."""
+    if source in ("", "-"):
+        return
+    root = Path(os.path.normpath(source))
+    root = root.parent if root.is_file() else root
+    for item in items:
+        if item.path is not None and not Path(os.path.normpath(item.path)).is_relative_to(root):
+            raise UserError(f"{item.source} lies outside of {root}, where SOURCE may not lead; move or link it there.")
 
 
 def _check_groups(items: Sequence[Item]) -> None:

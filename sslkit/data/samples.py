@@ -14,6 +14,7 @@ from sslkit.data.shards import Stored
 from sslkit.media import write
 
 FLOW_BOUND_PX = 20.0
+SOUND_FPS = 100.0
 
 
 def clip(
@@ -46,6 +47,16 @@ def clip(
     return Stored({**facts, **meta}, members)
 
 
+def sound(meta: Mapping[str, Any], heard: NDArray[np.int16], rate_hz: int) -> Stored:
+    """Stored sound without pictures: (N,) int16, at least a hundredth of a second; `meta` as for `clip`.
+
+    Its windows begin on hundredths of a second, which stand for its frames.
+    """
+    facts = described((round(len(heard) / rate_hz * SOUND_FPS), 1, 1), SOUND_FPS)
+    facts |= {"kind": "sound", "sound_s": len(heard) / rate_hz, "motion": []}
+    return Stored({**facts, **meta}, {"flac": write.flac(heard, rate_hz)})
+
+
 def still(meta: Mapping[str, Any], picture: NDArray[np.uint8]) -> Stored:
     """A stored picture: (H, W, 3) uint8 RGB; `meta` as for `clip`."""
     return Stored({**described((1, *picture.shape[:2]), 0.0), **meta}, {"jpg": write.jpeg(picture, 95)})
@@ -72,6 +83,7 @@ def described(shape: Sequence[int], fps: float) -> dict[str, Any]:
         "border": [0, 0, 0, 0],
         "bars": [0, 0, 0, 0],
         "camera": None,
+        "boxes": None,
         "flow_bound": FLOW_BOUND_PX,
         "truth": None,
     }

@@ -36,6 +36,10 @@ class PrepareSettings(BaseModel):
     """Cut black bars off. False: they stay, and their place is written down."""
     zero_borders: bool = False
     """With bars that stay: paint them black, without motion. Otherwise the clip is what it was."""
+    faces: Literal["none", "face", "mouth"] = "none"
+    """Clips show one face each, or its mouth, in squares of the short side."""
+    synced: bool | None = None
+    """Whether sound and picture are known to be in time. None: as the layout knows."""
     stabilise: bool = False
     max_skipped: float = Field(0.1, ge=0, le=1)
     """Share of the sources that may be unreadable."""

@@ -25,7 +25,7 @@ READABLE = (1, 2)
 """Format 1 has no checksums."""
 SPLITS = ("train", "val", "test")
 _BLOCK = tarfile.BLOCKSIZE
-_NOT_INDEXED = ("camera", "truth")
+_NOT_INDEXED = ("camera", "truth", "boxes")
 _FLOWS = ("fwd", "bwd")
 _OPEN_FILES = 128
 

@@ -86,7 +86,7 @@ class TestFolder:
         with pytest.raises(UserError, match=r"nothing at"):
             items("folder", tmp_path / "none")
         touch(tmp_path, "notes.txt", "more/x.txt")
-        with pytest.raises(UserError, match=r"expects pictures or videos .* found more/, notes.txt"):
+        with pytest.raises(UserError, match=r"expects pictures, videos or sounds .* found more/, notes.txt"):
             items("folder", tmp_path)
         touch(tmp_path, "train/a.jpg", "other/b.jpg")
         with pytest.raises(UserError, match=r"other/b.jpg lies outside"):

@@ -15,12 +15,13 @@ VIDEOS = frozenset(
     {".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp", ".ogv", ".ts", ".mts"}
     | {".m2ts", ".vob"}
 )
+SOUNDS = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma"})
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to prepare: a picture, a video, or a segment of a video.
+    """One thing to prepare: a picture, a sound, a video, or a segment of one.
 
     source: its name for people, relative to SOURCE. group: all items of one source recording share it, and lie in one
     split. key: short name. path: its file, None for a synthetic `scene`. start_s, end_s: segment, None for all of it.
@@ -43,6 +44,11 @@ class Item:
         """Whether it is a single picture."""
         return bool(self.scene.still) if self.scene is not None else is_image(self.path or Path(self.source))
 
+    @property
+    def sound(self) -> bool:
+        """Whether it is sound without pictures."""
+        return self.scene is None and (self.path or Path(self.source)).suffix.lower() in SOUNDS
+
 
 def is_image(path: Path) -> bool:
     """Whether the name is that of a picture."""
@@ -50,8 +56,8 @@ def is_image(path: Path) -> bool:
 
 
 def is_media(path: Path) -> bool:
-    """Whether the name is that of a picture or a video."""
-    return path.suffix.lower() in VIDEOS or is_image(path)
+    """Whether the name is that of a picture, a video or a sound."""
+    return path.suffix.lower() in VIDEOS | SOUNDS or is_image(path)
 
 
 def folder(source: str, layout: str, expected: str) -> Path:
@@ -80,19 +86,26 @@ def found(path: Path) -> str:
 
 
 def media_files(root: Path) -> Iterator[Path]:
-    """Pictures and videos anywhere below a folder, sorted by relative path; hidden files and folders are left out."""
+    """Pictures, videos and sounds anywhere below a folder, sorted by relative path; hidden ones are left out."""
     for path in files(root):
         if is_media(path):
             yield path
 
 
-def files(root: Path) -> Iterator[Path]:
-    """Files anywhere below a folder, sorted folder by folder; hidden ones are left out, links are followed."""
+def files(root: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """Files anywhere below a folder, sorted folder by folder; hidden ones are left out, links are followed.
+
+    Raises UserError for a link to a folder that it lies in. above: identities of the folders that `root` lies in.
+    """
+    about = root.stat()
+    here = (about.st_dev, about.st_ino)
+    if here in above:
+        raise UserError(f"{root} is a link to a folder that it lies in, so that there would be no end; remove it.")
     with os.scandir(root) as entries:
         visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
     for entry in visible:
         if entry.is_dir():
-            yield from files(Path(entry.path))
+            yield from files(Path(entry.path), above | {here})
         else:
             yield Path(entry.path)
 

@@ -1,4 +1,4 @@
-"""Any tree of pictures and videos, or a list of files on standard input.
+"""Any tree of pictures, videos and sounds, or a list of files on standard input.
 
 SOURCE/train/..., SOURCE/val/..., SOURCE/test/...     splits, if one of these folders is there
 SOURCE/...                                            otherwise a share of the files (by hash of the name) goes to val
@@ -24,13 +24,13 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
     """Every picture and video of the tree or list. Raises UserError when there is none."""
     if source == "-":
         return _listed(sys.stdin, settings)
-    return _tree(folder(source, "folder", "a folder of pictures or videos"), settings)
+    return _tree(folder(source, "folder", "a folder of pictures, videos or sounds"), settings)
 
 
 def _tree(root: Path, settings: PrepareSettings) -> Iterator[Item]:
     relative = [path.relative_to(root) for path in media_files(root)]
     if not relative:
-        raise wrong("folder", root, "pictures or videos")
+        raise wrong("folder", root, "pictures, videos or sounds")
     split_folders = [split for split in _SPLITS if (root / split).is_dir()]
     stray = [path for path in relative if split_folders and path.parts[0] not in split_folders]
     if stray:
@@ -58,7 +58,7 @@ def _listed(lines: Iterable[str], settings: PrepareSettings) -> Iterator[Item]:
         raise UserError("The layout folder expects one path a line on standard input, but found none.")
     other = [path for path in paths if not is_media(path)]
     if other:
-        raise UserError(f"{other[0]} in the list on standard input is neither a picture nor a video by its name.")
+        raise UserError(f"{other[0]} in the list on standard input is no picture, video or sound by its name.")
     val = held_out([str(path) for path in paths], settings.val_share, settings.seed)
     for path in paths:
         name = str(path)

@@ -16,6 +16,7 @@ from pathlib import Path
 from sslkit.data.layouts.base import VIDEOS, Item, folder, wrong
 from sslkit.data.settings import PrepareSettings
 
+SYNCED = True
 OPTIONS: tuple[str, ...] = ("which",)
 _TICKS_PER_S = 25_000
 _SILENCE = {"sil", "sp"}

@@ -9,6 +9,7 @@ from sslkit.data.layouts.base import Item
 from sslkit.data.settings import PrepareSettings
 from sslkit.errors import UserError
 
+SYNCED = True
 OPTIONS: tuple[str, ...] = (
     "clips",
     "stills",
@@ -20,6 +21,7 @@ OPTIONS: tuple[str, ...] = (
     "encoder_noise",
     "aberration_share",
 )
+_FACES_PX = 192
 
 
 def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
@@ -28,6 +30,8 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
         raise UserError(f"The layout toybox makes its own data, but {source!r} was given; leave SOURCE out.")
     if not settings.clips and not settings.stills:
         raise UserError("The layout toybox was asked for no clips and no stills; set --clips or --stills.")
+    # Faces are cut out of the picture: it must be large enough for them.
+    side_px = settings.short_side_px if settings.faces == "none" else max(settings.short_side_px, _FACES_PX)
     scenes = toybox.scenes(
         seed=settings.seed,
         clips=settings.clips,
@@ -39,8 +43,8 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
         encoder_noise=settings.encoder_noise,
         seconds=settings.seconds,
         types=toybox.TYPES if settings.scenes == "all" else (settings.scenes,),
-        width_px=round(settings.short_side_px * 2 / 3) * 2,
-        height_px=settings.short_side_px,
+        width_px=round(side_px * 2 / 3) * 2,
+        height_px=side_px,
     )
     for scene in scenes:
         yield Item(scene.key, scene.split, scene.key, scene.key, label_name=scene.label_name, scene=scene)

@@ -1,0 +1,65 @@
+"""Clips of faces and mouths: whom they show, when, and with which sound."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sslkit.data.dataset import Dataset
+from sslkit.data.face_clips import FaceClip, face_clips
+from sslkit.data.prepare import prepare
+from sslkit.data.settings import PrepareSettings
+from sslkit.errors import UserError
+from sslkit.media import read
+from sslkit.types import Reads
+
+
+@pytest.fixture(scope="module")
+def mouths(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("mouths") / "data"
+    settings = PrepareSettings(clips=3, seconds=2.0, scenes="face", faces="mouth", short_side_px=64, seed=3)
+    prepare("toybox", "", out, settings)
+    return out
+
+
+def test_mouths_of_the_toybox_open_with_their_sound(mouths) -> None:
+    agree = []
+    for split in ("train", "val", "test"):
+        if not (mouths / f"{split}-index.jsonl").is_file():
+            continue
+        dataset = Dataset(mouths, split)
+        for index, entry in enumerate(dataset.entries):
+            assert (entry.height, entry.width, entry.fps) == (64, 64, 25) and entry.sound_s == pytest.approx(
+                entry.frames / 25, abs=0.01
+            )
+            frames = read.frames(dataset.member(index, "mp4"), range(entry.frames)).astype(float)
+            sound = read.sound(dataset.member(index, "flac"), 16_000).astype(float)
+            loud = np.sqrt(np.square(sound[: entry.frames * 640].reshape(-1, 640)).mean(1))
+            middle = np.abs(frames[:, 24:40, 16:48] - np.median(frames, 0)[24:40, 16:48]).mean((1, 2, 3))
+            agree.append(np.corrcoef(middle, loud)[0, 1])
+            assert len(dataset.meta(index)["boxes"]) == entry.frames
+    assert len(agree) == 3 and np.mean(agree) > 0.2
+
+
+def test_what_is_known_to_be_in_time_is_written_down(mouths, tmp_path) -> None:
+    Dataset(mouths, "train").require(Reads(frames=5, sound_s=0.2, synced=True))
+    (tmp_path / "talk").mkdir()
+    (tmp_path / "talk" / "a.mp4").write_bytes(Dataset(mouths, "train").member(0, "mp4"))
+    prepare("folder", str(tmp_path / "talk"), tmp_path / "out", PrepareSettings(short_side_px=64, val_share=0))
+    with pytest.raises(UserError, match="out is in time with its pictures is not known.*--set synced=true"):
+        Dataset(tmp_path / "out", "train").require(Reads(frames=5, synced=True))
+
+
+def test_without_a_face_the_reason_is_told() -> None:
+    flat = np.full((10, 96, 128, 3), 90, np.uint8)
+    assert list(face_clips(flat, "face", 64, 5)) == ["No face was found."]
+
+
+@pytest.mark.realdata
+def test_a_real_face_is_cut_out_for_as_long_as_it_is_there(media_root) -> None:
+    frames = read.video(media_root / "speech/others/train/grid_brbk7n.mpg", 25.0, None, 0, 2.0).frames
+    (one,) = face_clips(frames, "face", 64, 25)
+    assert isinstance(one, FaceClip) and one.first == 0 and len(one.frames) == len(one.boxes) > 40
+    assert list(face_clips(frames, "face", 64, 60)) == [
+        f"No face can be followed: one is seen for {len(one.boxes)} frames only."
+    ]
