@@ -19,7 +19,7 @@ from sslkit.ops import cues
 from sslkit.ops.colour import flow_to_rgb, heat_to_rgb
 from sslkit.ops.crop import corner_boxes, cut
 from sslkit.ops.flow import flip_horizontal
-from sslkit.tasks.base import Cheat, Look, Shortcut, Task, TaskSettings, Views, rows_of, sight
+from sslkit.tasks.base import Cheat, Look, Shortcut, Task, TaskSettings, Views, rows_of, sight, verdicts
 from sslkit.types import Answer, Batch, Draw, Panel, Reads
 
 _FLOW = Reads(flow=1)
@@ -156,29 +156,25 @@ class ArrowOfTime(Task):
         heat = torch.einsum("nchw,c->nhw", maps.float(), self.head.weight[0].float()) + self.head.bias.float()
         return heat.mean((1, 2)), heat
 
-    def show(self, views: Views, answer: Answer) -> list[Panel]:
-        assert answer.scores is not None
-        n = min(16, len(views["x"]))
+    def show(self, views: Views, answer: Answer | None = None, samples: int = 8) -> list[Panel]:
+        n = int((views["sample"] < samples).sum())
         middle = flow_to_rgb(views["x"][:n, views["x"].shape[1] // 2])
-        heat = answer.pictures["heat"][:n]
-        scale = heat.abs().flatten().float().quantile(0.98).clamp(min=1e-6)
-        large = F.interpolate((heat / scale)[:, None].float(), middle.shape[1:3], mode="bilinear")[:, 0]
-        both = torch.cat([middle, heat_to_rgb(large)], 2).cpu().numpy()
-        forwards = answer.scores[:n].softmax(1)[:, 1].tolist()
-        true = views["target"][:n].tolist()
-        return [
-            Panel(
-                title="Forwards or backwards?",
-                pictures=list(both),
-                captions=[
-                    f"{self.classes[t]}: {p if t else 1 - p:.0%} sure" for t, p in zip(true, forwards, strict=True)
-                ],
-                right=[(p > 0.5) == bool(t) for t, p in zip(true, forwards, strict=True)],
-                note="Left: the flow in the middle of the window (hue: direction, strength: speed). "
-                "Right: the evidence, red for forwards, blue for backwards. Clips come as filmed and reversed.",
-                columns=4,
-            )
-        ]
+        target = views["target"][:n]
+        captions, right = verdicts(self.classes, target, None)
+        note = "The flow in the middle of the window (hue: direction, strength: speed), as filmed and reversed."
+        if answer is not None and answer.scores is not None:
+            note += " Beside it the evidence, red for forwards, blue for backwards."
+            middle = torch.cat([middle, _evidence(answer.pictures["heat"][:n], middle)], 2)
+            sure = answer.scores[:n].softmax(1).gather(1, target[:, None])[:, 0].tolist()
+            captions = [f"{true}: {p:.0%} sure" for true, p in zip(captions, sure, strict=True)]
+            right = [p > 0.5 for p in sure]
+        return [Panel("Forwards or backwards?", list(middle.cpu().numpy()), captions, right, note, columns=4)]
+
+
+def _evidence(heat: Tensor, beside: Tensor) -> Tensor:
+    """Maps (N, h, w) in colours, as large as the pictures (N, H, W, 3) `beside`, in one scale for all."""
+    scale = heat.abs().flatten().float().quantile(0.98).clamp(min=1e-6)
+    return heat_to_rgb(F.interpolate((heat / scale)[:, None].float(), beside.shape[1:3], mode="bilinear")[:, 0])
 
 
 TASK = ArrowOfTime

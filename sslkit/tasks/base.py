@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -112,8 +112,8 @@ class Task(nn.Module):
         """Ask the network and compare with the right answer."""
         raise NotImplementedError
 
-    def show(self, views: Views, answer: Answer) -> list[Panel]:
-        """Pictures of what was asked and what was answered."""
+    def show(self, views: Views, answer: Answer | None = None, samples: int = 8) -> list[Panel]:
+        """Pictures of what was asked about the first samples of a batch, and of what was answered, if it was."""
         raise NotImplementedError
 
     def after_step(self) -> None:
@@ -137,6 +137,16 @@ def sight(batch: Batch, takes: Reads) -> tuple[Tensor, Tensor]:
 def rows_of(x: Tensor, batch: Batch) -> Tensor:
     """The row of the batch that each of the questions `x` came from, int64; all rows gave equally many, in order."""
     return torch.arange(len(batch), device=x.device).repeat_interleave(len(x) // len(batch))
+
+
+def verdicts(classes: Sequence[str], target: Tensor, answer: Answer | None) -> tuple[list[str], list[bool | None]]:
+    """A caption for each of the first questions, (n,) `target`, and whether it was answered right, for a `Panel`."""
+    true = [classes[one] for one in target.tolist()]
+    if answer is None or answer.scores is None:
+        return true, [None] * len(true)
+    said = [classes[one] for one in answer.scores[: len(true)].argmax(1).tolist()]
+    pairs = list(zip(true, said, strict=True))
+    return [f"{one}, said {other}" for one, other in pairs], [one == other for one, other in pairs]
 
 
 def names() -> list[str]:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslkit.models import trunk as trunks
+from sslkit.ops.colour import flow_to_rgb
 from sslkit.ops.crop import centre_boxes, corner_boxes, crop, cut, mirror, resized_boxes
 from sslkit.ops.flow import flip_horizontal
-from sslkit.tasks.base import Shortcut, Task, TaskSettings, Views, rows_of, sight
+from sslkit.tasks.base import Shortcut, Task, TaskSettings, Views, rows_of, sight, verdicts
 from sslkit.types import Answer, Batch, Draw, Panel, Reads
 
 
@@ -96,19 +97,14 @@ class Labels(Task):
             sample=views["sample"],
         )
 
-    def show(self, views: Views, answer: Answer) -> list[Panel]:
-        if self.trunk.takes.flow or answer.scores is None:
-            return []
-        n = min(24, len(views["x"]))
-        said, true = answer.scores[:n].argmax(1).tolist(), views["target"][:n].tolist()
-        return [
-            Panel(
-                title="Which class is it?",
-                pictures=list(views["x"][:n].clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()),
-                captions=[f"{self.classes[t]}, said {self.classes[s]}" for t, s in zip(true, said, strict=True)],
-                right=[t == s for t, s in zip(true, said, strict=True)],
-            )
-        ]
+    def show(self, views: Views, answer: Answer | None = None, samples: int = 24) -> list[Panel]:
+        x = views["x"][: int((views["sample"] < samples).sum())]
+        if self.trunk.takes.flow:
+            pictures = flow_to_rgb(x[:, x.shape[1] // 2])
+        else:
+            pictures = x.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        captions, right = verdicts(self.classes, views["target"][: len(x)], answer)
+        return [Panel("Which class is it?", list(pictures.cpu().numpy()), captions, right)]
 
 
 def plain_crop(trunk: trunks.Trunk, raw: Tensor, size_px: Tensor, centre_share: float = 0.875) -> Tensor:

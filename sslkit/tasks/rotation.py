@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as vision
 from sslkit.models import trunk as trunks
 from sslkit.ops import cues
 from sslkit.ops.crop import centre_boxes, crop, mirror, resized_boxes
-from sslkit.tasks.base import Cheat, Look, Shortcut, Task, TaskSettings, Views, rows_of, sight
+from sslkit.tasks.base import Cheat, Look, Shortcut, Task, TaskSettings, Views, rows_of, sight, verdicts
 from sslkit.types import Answer, Batch, Draw, Panel, Reads
 
 TURNS = ("0", "90", "180", "270")
@@ -162,18 +162,15 @@ class Rotation(Task):
             sample=views["sample"],
         )
 
-    def show(self, views: Views, answer: Answer) -> list[Panel]:
-        assert answer.scores is not None
-        n = min(32, len(views["x"]))
-        said = answer.scores[:n].argmax(1).tolist()
-        true = views["target"][:n].tolist()
-        pictures = _as_pictures(views["x"][:n]).cpu().numpy()
+    def show(self, views: Views, answer: Answer | None = None, samples: int = 8) -> list[Panel]:
+        n = int((views["sample"] < samples).sum())
+        captions, right = verdicts([f"{turn}°" for turn in TURNS], views["target"][:n], answer)
         return [
             Panel(
                 title="By how much is it turned?",
-                pictures=list(pictures),
-                captions=[f"{TURNS[t]}°, said {TURNS[s]}°" for t, s in zip(true, said, strict=True)],
-                right=[t == s for t, s in zip(true, said, strict=True)],
+                pictures=list(_as_pictures(views["x"][:n]).cpu().numpy()),
+                captions=captions,
+                right=right,
                 note="Each picture is shown in its four quarter turns, counter-clockwise, as the network sees them.",
                 columns=4,
             )

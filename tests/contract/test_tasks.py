@@ -72,9 +72,13 @@ def test_loss_falls_on_one_batch(task: base.Task, toybox: Path) -> None:
 def test_shows_what_it_asked_and_names_its_sources(task: base.Task, toybox: Path) -> None:
     task.eval()
     views = task.views(batch_of(toybox, task.reads()), Draw(0, 0))
-    panels = task.show(views, task(views))
-    assert panels and all(len(p.captions) == len(p.pictures) == len(p.right) for p in panels)
-    assert all(picture.dtype.name == "uint8" and picture.shape[-1] == 3 for p in panels for picture in p.pictures)
+    answered, asked, first = task.show(views, task(views)), task.show(views), task.show(views, samples=1)
+    for panels in (answered, asked, first):
+        assert panels and all(len(p.captions) == len(p.pictures) == len(p.right) for p in panels)
+        assert all(picture.dtype.name == "uint8" and picture.shape[-1] == 3 for p in panels for picture in p.pictures)
+    assert all(verdict is None for panel in asked for verdict in panel.right)
+    assert {verdict for panel in answered for verdict in panel.right} <= {True, False}
+    assert len(answered[0].pictures) == len(asked[0].pictures) == 4 * len(first[0].pictures)
     text = inspect.getmodule(type(task)).__doc__ or ""
     assert "Source:" in text and "Departures:" in text and "Asked:" in text
     assert task.shortcuts and task.chance is not None

@@ -39,7 +39,9 @@ def test_several_windows_of_a_sample_keep_its_label() -> None:
     views = task.views(batch, Draw(0, 0))
     assert views["target"].tolist() == [1, 1, 1, 0, 0, 0] and views["x"].shape == (6, 4, 2, 32, 32)
     assert task(views).sample.tolist() == [0, 0, 0, 1, 1, 1]
-    assert task.reads().flow == 4 and not task.reads().backward and task.show(views, task(views)) == []
+    assert task.reads().flow == 4 and not task.reads().backward
+    panel = task.show(views, task(views), samples=1)[0]
+    assert len(panel.pictures) == 3 and panel.pictures[0].shape == (32, 32, 3) and panel.right != [None] * 3
 
 
 def test_dropout_is_the_same_in_the_head_and_in_the_trunk() -> None:
