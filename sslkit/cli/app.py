@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import select
 import signal
@@ -14,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from sslkit.cli.overview import overview
 from sslkit.errors import FIRST, Elsewhere, SslkitError, UserError, is_out_of_memory
 from sslkit.report.console import Output
 
@@ -28,6 +28,8 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptio
 
 def _version(wanted: bool) -> None:
     if wanted:
+        import importlib.metadata
+
         Output().text(f"sslkit {importlib.metadata.version('sslkit')}")
         raise typer.Exit
 
@@ -105,6 +107,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _dispatch(words: Sequence[str]) -> int:
+    if not words or list(words) == ["--help"]:
+        Output().text(overview(app))
+        return 0 if words else 2
     command = typer.main.get_command(app)
     try:
         with command.make_context("sslkit", list(words)) as context:

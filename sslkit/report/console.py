@@ -1,6 +1,7 @@
 """What people and scripts see: results on stdout, everything else on stderr.
 
-A terminal gets tables, a pipe gets aligned text, `--json` gets one object a line. Importing this imports no torch.
+A terminal gets tables, a pipe gets aligned text, `--json` gets one object a line. Importing this imports no torch, and
+rich only when something is drawn, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -10,12 +11,6 @@ import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
-from rich.table import Table
-from rich.text import Text
 
 if TYPE_CHECKING:
     from sslkit.types import Result
@@ -30,6 +25,10 @@ class Progress:
     """
 
     def __init__(self, stream: TextIO, speaks: bool = True) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
         self._console = Console(file=stream, highlight=False)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         self._speaks = speaks
@@ -53,7 +52,7 @@ class Progress:
     def log(self, text: str) -> None:
         """One line that stays, above the bar."""
         if self._speaks:
-            self._console.print(Text(text), soft_wrap=True)
+            self._console.print(text, soft_wrap=True, markup=False)
 
 
 class Output:
@@ -131,6 +130,14 @@ class Output:
         if not self._stdout.isatty():
             self._aligned([keys, *cells], right)
             return
+        self._drawn(keys, cells, right)
+
+    def _drawn(self, keys: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
+        """A table on a terminal."""
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table()
         for key, to_right in zip(keys, right, strict=True):
             table.add_column(Text(key), justify="right" if to_right else "left", overflow="fold")
@@ -157,7 +164,7 @@ class Output:
 
 def _summary(result: Result) -> list[tuple[str, str]]:
     brief = {key: _brief(value) for key, value in result.fields.items()}
-    pairs = [(key, shown(value)) for key, value in brief.items() if value not in (None, {})]
+    pairs = [(key, shown(value)) for key, value in brief.items() if value not in (None, {}, [])]
     pairs += [(key, shown(value)) for key, value in result.metrics.items()]
     if result.chance is not None:
         pairs.append(("chance", shown(result.chance)))
