@@ -11,7 +11,8 @@ from torch import Tensor
 from sslkit.ops.sound import sampled, scaled, sinc
 from sslkit.types import Draw
 
-_TAPS = 16
+# More taps would keep more of the highest tenth of the frequencies, at their price in time.
+_TAPS = 8
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ def draw_tempo(rows: int, given_s: float, wanted_s: float, factors: tuple[float,
 def played(sound: Tensor, tempo: Tempo, rate_hz: int, samples: int) -> Tensor:
     """`samples` of each sound (B, ..., N) as heard at a tempo, (B, ..., samples) float32; silence beyond its ends.
 
-    Frequencies that would pass half the rate are left out.
+    Frequencies that would pass half the rate are left out; the tenth below is damped.
     """
     heard_s = torch.arange(samples, dtype=torch.float64) / rate_hz
     between = [1] * (sound.dim() - 2)
     position = (tempo.source_s(heard_s) * rate_hz).reshape(-1, *between, samples).to(sound.device)
     cutoff = (1 / tempo.factor).clamp(max=1).float().reshape(-1, *between, 1).to(sound.device)
-    reach = _TAPS * math.ceil(max(1.0, float(tempo.factor.max())))
+    reach = math.ceil(_TAPS * max(1.0, float(tempo.factor.max())))
     return sampled(scaled(sound), position, reach, sinc(cutoff, reach))

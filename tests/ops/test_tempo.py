@@ -37,10 +37,10 @@ def test_drawn_tempos_stay_inside_what_is_given() -> None:
         ops.draw_tempo(1, 0.5, 1.0, (0.8, 1.2), Draw(0, 0))
 
 
-@pytest.mark.parametrize(("factor", "least", "most"), [(0.8, 0.95, 1.05), (1.2, 0.0, 0.1), (1.7, 0.0, 0.01)])
+@pytest.mark.parametrize(("factor", "least", "most"), [(0.8, 0.95, 1.05), (1.4, 0.0, 0.1), (1.7, 0.0, 0.01)])
 def test_pitch_follows_and_nothing_folds_back(factor: float, least: float, most: float) -> None:
     time = torch.arange(RATE_HZ) / RATE_HZ
-    low, high = (10_000 * torch.sin(2 * math.pi * hz * time) for hz in (440, 7300))
+    low, high = (10_000 * torch.sin(2 * math.pi * hz * time) for hz in (440, 6500))
     tempo = ops.Tempo(torch.tensor([factor]).double(), torch.tensor([0.0]).double())
     found = ops.played(low[None], tempo, RATE_HZ, 8000)[0, 100:-100]
     assert (found - 10_000 * torch.sin(2 * math.pi * 440 * factor * time[100:7900])).abs().max() < 100
