@@ -17,21 +17,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sslkit.demos import footage
+from sslkit.demos.footage import Border, Frames
 from sslkit.demos.steady import Way, steadied
-from sslkit.errors import UserError, WorkError
-from sslkit.media import borders, read, shots, write
+from sslkit.errors import UserError
+from sslkit.media import read, write
 from sslkit.ops import flow
 from sslkit.report import picture
 from sslkit.types import Result
 
-Frames = NDArray[np.uint8]
-
 _BATCH_CLIPS = 4
 _SOUND_HZ = 48_000
 _SAME_S = 1e-6
-_CUT_LATE_FRAMES = 2  # a cut is told that many frames after it
 _UNDECIDED = 0.1  # logits this small are 47.5 to 52.5 %
-_BORDER_SEARCH_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -96,15 +94,11 @@ def arrow(
     target = _target(video, out) if overlay else None
     task.to(device)
     task.eval()
-    border = _border(video, settings) if settings.remove_borders else (0.0, 0.0, 0.0, 0.0)
-    clips = list(
-        _judged(_windows(_content(video, border, settings), settings.fields, settings.fps), task, device, settings)
-    )
+    border = footage.border(video, settings.short_side_px) if settings.remove_borders else footage.NO_BORDER
+    content = footage.content(video, border, settings.fps, settings.short_side_px, max(128, 4 * settings.fields))
+    clips = list(_judged(footage.windows(content, settings.fields + 1, settings.fps), task, device, settings))
     if not clips:
-        raise WorkError(
-            f"{video} has no shot of {settings.fields + 1} pictures at {settings.fps:g} per second"
-            f" ({(settings.fields + 1) / settings.fps:.2g} s), which is what one clip takes: give a longer video."
-        )
+        raise footage.too_short(video, settings.fields + 1, settings.fps)
     logit = float(np.mean([clip.logit for clip in clips]))
     if target is not None:
         _write_overlay(target, video, clips, border, 1.0 if logit > 0 else -1.0)
@@ -149,66 +143,6 @@ def _p(logit: float) -> float:
     return float(torch.tensor(logit).sigmoid())
 
 
-def _border(video: Path, settings: ArrowSettings) -> tuple[float, float, float, float]:
-    """Black bars (top, bottom, left, right) as shares of the height and of the width."""
-    sample = read.video(video, fps=1.0, short_side_px=settings.short_side_px, end_s=_BORDER_SEARCH_S).frames
-    height, width = sample.shape[1:3]
-    top, bottom, left, right = borders.borders(sample)
-    return top / height, bottom / height, left / width, right / width
-
-
-def _inside(frames: Frames, border: tuple[float, float, float, float]) -> tuple[slice, slice]:
-    """Rows and columns of frames (T, H, W, 3) between the bars."""
-    height, width = frames.shape[1:3]
-    top, bottom, left, right = border
-    return (
-        slice(round(top * height), height - round(bottom * height)),
-        slice(round(left * width), width - round(right * width)),
-    )
-
-
-def _content(video: Path, border: tuple[float, float, float, float], settings: ArrowSettings) -> Iterator[Frames]:
-    """The video in chunks, without its bars, the short side of what remains as long as in the prepared data."""
-    about = read.probe(video)
-    top, bottom, left, right = border
-    remaining = min(about.height * (1 - top - bottom), about.width * (1 - left - right))
-    side_px = round(settings.short_side_px * min(about.height, about.width) / remaining)
-    for frames in read.video_chunks(video, settings.fps, side_px, chunk_frames=max(128, 4 * settings.fields)):
-        rows, columns = _inside(frames, border)
-        yield frames[:, rows, columns]
-
-
-def _windows(chunks: Iterable[Frames], fields: int, fps: float) -> Iterator[tuple[int, Frames]]:
-    """(number of the first frame, fields + 1 frames) for each clip; little more than a chunk is held at a time."""
-    cuts = shots.Cuts(fps)
-    held: Frames | None = None
-    held_from = shot_from = following = 0  # first frame that is held, of the shot, of the next clip
-    for chunk in chunks:
-        held = chunk if held is None else np.concatenate([held, chunk])
-        starts: list[int] = []
-        for cut in cuts.add(chunk):
-            starts += _starts(following, shot_from, cut, fields)
-            shot_from = following = cut
-        while following + fields + _CUT_LATE_FRAMES < held_from + len(held):
-            starts.append(following)
-            following += fields
-        yield from ((s, held[s - held_from : s - held_from + fields + 1]) for s in starts)
-        keep_from = max(shot_from, following - fields)
-        held, held_from = held[keep_from - held_from :], keep_from
-    if held is not None:
-        starts = _starts(following, shot_from, held_from + len(held), fields)
-        yield from ((s, held[s - held_from : s - held_from + fields + 1]) for s in starts)
-
-
-def _starts(following: int, start: int, end: int, fields: int) -> list[int]:
-    """First frames of the clips that are still to come in a shot [start, end); the last clip ends with the shot."""
-    starts = list(range(following, end - fields, fields))
-    reached = starts[-1] + fields if starts else following
-    if reached < end - 1 and end - start > fields:
-        starts.append(end - 1 - fields)
-    return starts
-
-
 def _judged(
     windows: Iterable[tuple[int, Frames]], task: Scorer, device: torch.device, settings: ArrowSettings
 ) -> Iterator[_Clip]:
@@ -240,18 +174,14 @@ def _scored(clips: list[Frames], task: Scorer, device: torch.device, settings: A
     return (logits - reversed_logits) / 2, (maps - reversed_maps) / 2
 
 
-def _write_overlay(
-    target: Path, video: Path, clips: list[_Clip], border: tuple[float, float, float, float], sign: float
-) -> None:
+def _write_overlay(target: Path, video: Path, clips: list[_Clip], border: Border, sign: float) -> None:
     about = read.probe(video)
     sound = read.sound(video, _SOUND_HZ) if about.has_sound else None
     pictures = _overlaid(video, about.fps, clips, border, sign)
     write.video(target, pictures, about.fps, sound=sound, rate_hz=_SOUND_HZ)
 
 
-def _overlaid(
-    video: Path, fps: float, clips: list[_Clip], border: tuple[float, float, float, float], sign: float
-) -> Iterator[Frames]:
+def _overlaid(video: Path, fps: float, clips: list[_Clip], border: Border, sign: float) -> Iterator[Frames]:
     """Pictures (H, W, 3) of the video with the evidence on them, in one scale for all of it.
 
     An odd last row or column is left out, as the encoder wants even sides.
@@ -263,7 +193,7 @@ def _overlaid(
         times = (seen + np.arange(len(chunk))) / fps
         which = _clips_at(times, clips)
         seen += len(chunk)
-        rows, columns = _inside(chunk, border)
+        rows, columns = footage.inside(chunk, border)
         shown = chunk.copy()
         shown[:, rows, columns] = picture.overlay(
             chunk[:, rows, columns], sign * np.stack(list(_evidence(clips, which, times))), scale

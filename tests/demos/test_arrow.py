@@ -122,28 +122,6 @@ def test_clips_never_cross_a_cut(tmp_path):
     assert clips[-1]["end_s"] == 4.2
 
 
-class _Told:
-    """Cuts at known frames, each told two frames late."""
-
-    def __init__(self, fps: float) -> None:
-        self.seen = 0
-
-    def add(self, frames: np.ndarray) -> list[int]:
-        before, self.seen = self.seen, self.seen + len(frames)
-        return [cut for cut in (30, 34) if before <= cut + 2 < self.seen]
-
-
-def test_clips_are_the_same_however_the_video_arrives(monkeypatch):
-    monkeypatch.setattr(demo.shots, "Cuts", _Told)
-    film = np.zeros((90, 2, 2, 3), dtype=np.uint8) + np.arange(90, dtype=np.uint8)[:, None, None, None]
-    whole = [(s, w[:, 0, 0, 0].tolist()) for s, w in demo._windows([film], 6, _FPS)]
-    assert [s for s, _ in whole] == [0, 6, 12, 18, 23, *range(34, 83, 6), 83]
-    assert all(frames == list(range(start, start + 7)) for start, frames in whole)
-    for size in (1, 7, 13, 32, 33, 40):
-        chunks = [film[i : i + size] for i in range(0, 90, size)]
-        assert [(s, w[:, 0, 0, 0].tolist()) for s, w in demo._windows(chunks, 6, _FPS)] == whole
-
-
 def test_a_video_too_short_for_one_clip_is_an_error(tmp_path):
     path = _file(tmp_path, _falling(6))
     with pytest.raises(WorkError, match=r"v\.mp4 has no shot of 7 pictures at 10 per second \(0\.7 s\)"):
