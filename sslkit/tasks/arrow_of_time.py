@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from sslkit.models import trunk as trunks
 from sslkit.ops import cues
-from sslkit.ops.colour import flow_to_rgb, heat_to_rgb
+from sslkit.ops.colour import flow_to_rgb, heat_to_rgb, moving_field
 from sslkit.ops.crop import corner_boxes, cut
 from sslkit.ops.flow import flip_horizontal
 from sslkit.tasks.base import Cheat, Look, Shortcut, Task, TaskSettings, Views, rows_of, sight, verdicts
@@ -158,17 +158,19 @@ class ArrowOfTime(Task):
 
     def show(self, views: Views, answer: Answer | None = None, samples: int = 8) -> list[Panel]:
         n = int((views["sample"] < samples).sum())
-        middle = flow_to_rgb(views["x"][:n, views["x"].shape[1] // 2])
+        pictures = flow_to_rgb(moving_field(views["x"][:n]))
         target = views["target"][:n]
         captions, right = verdicts(self.classes, target, None)
-        note = "The flow in the middle of the window (hue: direction, strength: speed), as filmed and reversed."
+        note = "The most lively flow of each window (hue: direction, strength: speed, each in its own scale), "
+        note += "as filmed and reversed."
         if answer is not None and answer.scores is not None:
             note += " Beside it the evidence, red for forwards, blue for backwards."
-            middle = torch.cat([middle, _evidence(answer.pictures["heat"][:n], middle)], 2)
+            pictures = torch.cat([pictures, _evidence(answer.pictures["heat"][:n], pictures)], 2)
             sure = answer.scores[:n].softmax(1).gather(1, target[:, None])[:, 0].tolist()
             captions = [f"{true}: {p:.0%} sure" for true, p in zip(captions, sure, strict=True)]
             right = [p > 0.5 for p in sure]
-        return [Panel("Forwards or backwards?", list(middle.cpu().numpy()), captions, right, note, columns=4)]
+        columns = 8 if answer is None else 4
+        return [Panel("Forwards or backwards?", list(pictures.cpu().numpy()), captions, right, note, columns)]
 
 
 def _evidence(heat: Tensor, beside: Tensor) -> Tensor:

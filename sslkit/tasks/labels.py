@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslkit.models import trunk as trunks
-from sslkit.ops.colour import flow_to_rgb
+from sslkit.ops.colour import flow_to_rgb, moving_field
 from sslkit.ops.crop import centre_boxes, corner_boxes, crop, cut, mirror, resized_boxes
 from sslkit.ops.flow import flip_horizontal
 from sslkit.tasks.base import Shortcut, Task, TaskSettings, Views, rows_of, sight, verdicts
@@ -100,7 +100,7 @@ class Labels(Task):
     def show(self, views: Views, answer: Answer | None = None, samples: int = 24) -> list[Panel]:
         x = views["x"][: int((views["sample"] < samples).sum())]
         if self.trunk.takes.flow:
-            pictures = flow_to_rgb(x[:, x.shape[1] // 2])
+            pictures = flow_to_rgb(moving_field(x))
         else:
             pictures = x.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
         captions, right = verdicts(self.classes, views["target"][: len(x)], answer)

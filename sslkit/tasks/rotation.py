@@ -172,7 +172,7 @@ class Rotation(Task):
                 captions=captions,
                 right=right,
                 note="Each picture is shown in its four quarter turns, counter-clockwise, as the network sees them.",
-                columns=4,
+                columns=8,
             )
         ]
 
