@@ -25,6 +25,10 @@ class UserError(SslkitError):
     kind = "request"
 
 
+class Alarm(UserWarning):
+    """Something about a run that its owner should look at; the run goes on. The command line tells it on stderr."""
+
+
 class Elsewhere(WorkError):
     """Another process of the same run failed first and says why: this one ends without a word. Exit code 1."""
 

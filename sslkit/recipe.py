@@ -62,6 +62,16 @@ class Data(_Block):
     flow: Literal["dis", "tvl1"] | None = None
     stabilise: bool | None = None
     remove_borders: bool | None = None
+    faces: Literal["face", "mouth"] | None = None
+
+
+class Alarm(_Block):
+    """When to notice that a run does not learn; it changes nothing that is computed."""
+
+    normal_until_step: int | None = Field(default=None, ge=0)
+    """Up to here it is normal that the network only guesses; None: for a third of the run."""
+    stop: bool = False
+    """Stop the run then, instead of warning once."""
 
 
 class Paper(_Block):
@@ -85,6 +95,7 @@ class Recipe(_Block):
     data: Data = Data()
     settings: dict[str, Any] = {}
     train: Train
+    alarm: Alarm = Alarm()
 
 
 class ProbeRecipe(_Block):

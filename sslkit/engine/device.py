@@ -10,7 +10,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from sslkit.errors import UserError
+from sslkit.errors import UserError, WorkError, is_out_of_memory
+from sslkit.recipe import Plan
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -49,6 +50,22 @@ def precision(device: torch.device, dtype: str) -> AbstractContextManager[object
     if dtype == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def within_memory(plan: Plan) -> Iterator[None]:
+    """Within, memory that does not suffice for a step raises WorkError with the settings that need less."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        rows = plan.rank_batch // plan.accumulate
+        less = f"raise train.accumulate above {plan.accumulate}, or lower train.batch"
+        raise WorkError(
+            f"A step on {rows} samples at once does not fit the memory of {plan.device}: "
+            f"{less if rows > 1 else 'take a smaller network'}."
+        ) from error
 
 
 def place(module: Module, device: torch.device) -> Module:

@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,11 +26,13 @@ from torch.utils.data import Dataset as Indexed
 
 from sslkit.data import dataset as data
 from sslkit.engine import distributed
-from sslkit.errors import SslkitError, UserError, WorkError
+from sslkit.errors import SslkitError, UserError, WorkError, is_out_of_memory
 from sslkit.recipe import Plan
 from sslkit.types import Batch, Draw, Part, Reads
 
 Collate = Callable[[Sequence[Any]], Batch]
+
+_GRACE_S = 1.0
 
 
 class Samples(Protocol):
@@ -191,10 +194,15 @@ class _Inspection:
 
 @dataclass(frozen=True)
 class _Failure:
-    """An error on its way from a worker: torch would wrap its sentence in a trace."""
+    """An error on its way from a worker: torch would wrap its sentence in the trace, which is for --debug."""
 
     kind: type[SslkitError]
     sentence: str
+    trace: str
+
+
+class _Trace(Exception):
+    """Where it happened, in the process where it happened."""
 
 
 class _Reader(Indexed[Any]):
@@ -209,16 +217,27 @@ class _Reader(Indexed[Any]):
         try:
             return vars(self._collate([self._read(request) for request in self._requests(number)]))
         except SslkitError as error:
-            return _Failure(UserError if isinstance(error, UserError) else WorkError, str(error))
+            kind = UserError if isinstance(error, UserError) else WorkError
+            return _Failure(kind, str(error), traceback.format_exc())
+        except Exception as error:
+            what = f"Batch {number} cannot be put together"
+            return _Failure(WorkError, _sentence(what, error), traceback.format_exc())
 
     def _read(self, request: Request) -> Any:
         try:
             return self._dataset.read(request.index, request.starts, self._reads)
         except SslkitError:
             raise
-        except (OSError, EOFError, ValueError) as error:
-            key = self._dataset.entries[request.index].key
-            raise WorkError(f"Sample {key} cannot be read ({error}); run prepare-data again.") from error
+        except Exception as error:  # decoders fail in many ways
+            what = f"Sample {self._dataset.entries[request.index].key} cannot be read"
+            raise WorkError(_sentence(what, error)) from error
+
+
+def _sentence(what: str, error: Exception) -> str:
+    if is_out_of_memory(error):
+        return f"{what}, because the memory is used up: use fewer --workers or a smaller train.batch."
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return f"{what} ({reason[:300]}): prepare the data again into a new folder."
 
 
 def _batches(reader: _Reader, numbers: range, device: torch.device, workers: int) -> Generator[Batch, None, None]:
@@ -229,12 +248,22 @@ def _batches(reader: _Reader, numbers: range, device: torch.device, workers: int
         with explained():
             for read in reading:
                 if isinstance(read, _Failure):
-                    raise read.kind(read.sentence)
+                    raise read.kind(read.sentence) from _Trace(read.trace)
                 yield _moved(Batch(**read), device, side)
     finally:
         # Left to the garbage collector, which may close the queues of a loader before the loader, workers end late.
         if workers:
-            reading._shutdown_workers()  # type: ignore[attr-defined]
+            _end(reading)
+
+
+def _end(reading: Any) -> None:
+    """End the workers. torch waits for each in turn to be through with its batch, 5 s at most: that may be too long."""
+    impatient = threading.Timer(_GRACE_S, lambda: [worker.terminate() for worker in reading._workers])
+    impatient.start()
+    try:
+        reading._shutdown_workers()
+    finally:
+        impatient.cancel()
 
 
 @contextlib.contextmanager
@@ -276,6 +305,7 @@ def _as_read(read: Any) -> Any:
 
 def _begin_worker(_: int) -> None:
     """An interrupt reaches the whole process group; it is the parent that ends the run, after its last step."""
+    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

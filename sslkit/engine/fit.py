@@ -15,10 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from sslkit.engine import distributed, norms
-from sslkit.engine.device import kernels, place, precision
+from sslkit.engine.device import kernels, place, precision, within_memory
 from sslkit.engine.feed import Feed, explained, parts
 from sslkit.engine.interrupt import Interrupt
-from sslkit.engine.optim import learning_rate, optimiser
+from sslkit.engine.optim import learning_rate, optimiser, require_fitting
 from sslkit.engine.run import Row, Run
 from sslkit.engine.validate import Validation
 from sslkit.engine.watch import Averages, Clock, LossWatch, require_finite
@@ -64,10 +64,12 @@ def fit(
 
     A run that was interrupted and resumed ends with the same weights and rows as one that was not, on the CPU bit for
     bit. Every `plan.validate_steps`, and at the end, the state is saved and `validate` is called (in the main process
-    only). SIGINT and SIGTERM save the state after the step, then raise KeyboardInterrupt. Several processes end with
-    the weights that one would, to rounding, but for what the network itself draws at random (dropout).
+    only). SIGINT and SIGTERM save the state after the step, then raise KeyboardInterrupt; one process alone gives up a
+    step that takes long, and saves the state before it. Several processes end with the weights that one would, to
+    rounding, but for what the network itself draws at random (dropout).
 
-    Raises WorkError for a loss that is not finite, naming the step and the samples, and whatever the feed raises.
+    Raises WorkError for a loss that is not finite, naming the step and the samples, for memory that does not suffice,
+    and whatever the feed raises.
     """
     train, device = recipe.train, torch.device(plan.device)
     place(task, device).train()
@@ -85,8 +87,8 @@ def fit(
         kernels(device),
         _own_randomness(device),
         explained(),
+        within_memory(plan),
         contextlib.closing(feed),
-        contextlib.closing(run),
     ):
         if validate and _unjudged(run, start, plan):
             last = _judge(validate, task, run, start, interrupt)
@@ -94,9 +96,10 @@ def fit(
             rate = learning_rate(step, train, plan)
             for group in mover.param_groups:
                 group["lr"] = rate
-            batch = next(feed)
-            logs = _gradients(model, task, batch, step, plan)
-            watch.look(step, logs["loss"], batch.index)
+            with _at_rest(interrupt, run, task, mover, window, step):
+                batch = next(feed)
+                logs = _gradients(model, task, batch, step, plan)
+                watch.look(step, logs["loss"], batch.index)
             if train.clip_norm:
                 nn.utils.clip_grad_norm_(task.parameters(), train.clip_norm)
             mover.step()
@@ -190,19 +193,31 @@ def _resume(run: Run, task: Task, mover: Optimizer, window: Averages, device: to
         return 0
     try:
         task.load_state_dict(state["task"])
+        require_fitting(mover, state["optimiser"])
         mover.load_state_dict(state["optimiser"])
-    except (RuntimeError, ValueError, KeyError) as error:
+        window.load(state["window"], device)
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{run.folder} was trained by another version of the task; choose another --out.") from error
-    window.load(state["window"], device)
     step = int(state["step"])
     run.rewind(step)
     return step
 
 
-def _save(run: Run, task: Task, mover: Optimizer, window: Averages, step: int) -> None:
+def _save(
+    run: Run, task: Task, mover: Optimizer, window: Averages, step: int, statistics: Mapping[str, Tensor] | None = None
+) -> None:
     require_finite(task, step)
-    state = {"step": step, "task": task.state_dict(), "optimiser": mover.state_dict(), "window": window.state()}
-    run.save(state)
+    weights = {**task.state_dict(), **(statistics or {})}
+    run.save({"step": step, "task": weights, "optimiser": mover.state_dict(), "window": window.state()})
+
+
+def _at_rest(
+    interrupt: Interrupt, run: Run, task: Task, mover: Optimizer, window: Averages, step: int
+) -> AbstractContextManager[None]:
+    """Until the weights move, what has to be saved is the state after the step before."""
+    if distributed.world() > 1:  # the others would wait for ever for the process that gives up
+        return contextlib.nullcontext()
+    return interrupt.at_rest(partial(_save, run, task, mover, window, step, norms.statistics(task)))
 
 
 def _log(

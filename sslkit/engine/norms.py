@@ -26,6 +26,19 @@ def share(module: nn.Module, device: torch.device) -> None:
             norm.__class__ = SharedNorm  # type: ignore[assignment]
 
 
+def statistics(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of what the batch norms of a module have seen so far, by their names in its state dict.
+
+    This is all of a state that a forward pass changes.
+    """
+    return {
+        f"{name}.{key}".lstrip("."): buffer.clone()
+        for name, norm in module.named_modules()
+        if isinstance(norm, _BatchNorm)
+        for key, buffer in norm.named_buffers(recurse=False)
+    }
+
+
 class SharedNorm(_BatchNorm):
     """Batch norm on the CPU, where torch's SyncBatchNorm does not work; inputs (B, C, ...) of any rank."""
 

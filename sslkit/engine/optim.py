@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -57,6 +57,17 @@ def optimiser(module: nn.Module, train: Train, plan: Plan) -> Optimizer:
     if train.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=plan.lr, betas=train.betas)
     return LARS(groups, lr=plan.lr, momentum=train.momentum)
+
+
+def require_fitting(mover: Optimizer, state: Mapping[str, Any]) -> None:
+    """Raise ValueError when a saved state is not of the same parameters: torch would only notice within a step."""
+    shapes = [parameter.shape for group in mover.param_groups for parameter in group["params"]]
+    for number, values in state["state"].items():
+        for value in values.values():
+            if not isinstance(value, Tensor | int | float | None):
+                raise ValueError(f"a {type(value).__name__} in the state of a parameter")
+            if isinstance(value, Tensor) and value.dim() and value.shape != shapes[number]:
+                raise ValueError(f"the state of a parameter has shape {tuple(value.shape)}, not {shapes[number]}")
 
 
 def _groups(module: nn.Module, train: Train) -> list[dict[str, Any]]:

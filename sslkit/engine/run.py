@@ -22,7 +22,7 @@ from sslkit.tasks.base import Task
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-_PROSE = ("about", "paper")
+_PROSE = ("about", "paper", "alarm")
 """Keys of a recipe that say nothing about what is computed."""
 
 _SHARING = ("world", "rank_batch", "accumulate")
@@ -63,10 +63,14 @@ class Run:
         distributed.require_same("recipe, plan, data or versions", {**given, "versions": versions()})
         if distributed.is_main():
             self._enter()
-            if _is_run(self.folder):
-                self._require_same(asked)
-            else:
-                self._begin(recipe, plan, data)
+            try:
+                if _is_run(self.folder):
+                    self._require_same(asked)
+                else:
+                    self._begin(recipe, plan, data)
+            except BaseException:
+                self.close()
+                raise
         distributed.barrier()
         return self
 

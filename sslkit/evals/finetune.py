@@ -197,10 +197,9 @@ def train_from(
     )
     reads = task.train().reads()
     plan = recipes.plan(asked, len(train_set.usable(reads)), distributed.world(), str(device))
-    run = Run(folder).open(asked, plan, _made_of(trunk, train_set.info))
     told = None if progress is None else _steps(progress)
-    fit(task, feed.Feed(train_set, reads, plan, device, workers), asked, plan, run, progress=told)
-    run.close()
+    with Run(folder).open(asked, plan, _made_of(trunk, train_set.info)) as run:
+        fit(task, feed.Feed(train_set, reads, plan, device, workers), asked, plan, run, progress=told)
     return task.eval(), run
 
 

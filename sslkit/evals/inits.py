@@ -126,7 +126,7 @@ def _names(files: Sequence[Path], abouts: Sequence[dict[str, Any]]) -> list[str]
 def _without_seed(recipe: Any) -> str:
     if not isinstance(recipe, dict):
         return "null"
-    kept = {key: value for key, value in recipe.items() if key not in ("about", "paper")}
+    kept = {key: value for key, value in recipe.items() if key not in ("about", "paper", "alarm")}
     train = {key: value for key, value in kept.get("train", {}).items() if key != "seed"}
     return json.dumps({**kept, "train": train}, sort_keys=True)
 

@@ -27,7 +27,7 @@ from sslkit.evals import probe as probing
 from sslkit.jobs.data import Progress, check_prepared, split_of, toybox
 from sslkit.models import weights
 from sslkit.models.weights import Match
-from sslkit.recipe import Plan
+from sslkit.recipe import Plan, Recipe
 from sslkit.tasks import base as tasks
 from sslkit.types import Published, Result
 
@@ -51,13 +51,9 @@ def pretrain(
     recipe. Raises UserError when the data lack what the task reads or were prepared otherwise than the recipe asks.
     """
     began = time.perf_counter()
-    if not (task or recipe):
-        raise UserError("Nothing to learn was named: give --task (sslkit tasks lists them) or --recipe.")
     embedded = not data
     plain = embedded and recipe is None
-    asked = recipes.load(recipe or str(task), set=overrides, tiny=tiny or plain)
-    if task and tasks.load(task) is not tasks.load(asked.task):
-        raise UserError(f"Recipe {recipe} is for --task {asked.task}, not {task}; leave --task out.")
+    asked = requested(task, recipe, data, tiny, overrides)
     chosen, out = pick(device), out or Path("runs") / asked.name
     notes = []
     distributed.take_device(chosen)
@@ -79,9 +75,6 @@ def pretrain(
     if dry_run:
         fields = {"task": asked.task, "recipe": asked.name, "plan": plan.model_dump(mode="json"), "out": str(out)}
         return Result(name=f"Plan of {asked.name}", fields=fields, notes=notes)
-    run = Run(out).open(asked, plan, train.info.records)
-    if (out / "result.json").is_file() and run.finished:
-        return _earlier(out)
     held_out = split_of(data, "val")
 
     def judge() -> Validation:
@@ -90,10 +83,26 @@ def pretrain(
 
     feed = Feed(train, reads, plan, chosen, workers)
     show = _steps(progress, f"{asked.task}: training") if progress else None
-    fitted = fit(learner, feed, asked, plan, run, judge if held_out is not None else None, show)
-    if not distributed.is_main():
-        return Result(name=f"rank {distributed.rank()}")
-    return _finish(run, learner, plan, fitted, data, notes, workers, chosen, time.perf_counter() - began)
+    with Run(out).open(asked, plan, train.info.records) as run:
+        if (out / "result.json").is_file() and run.finished:
+            return _earlier(out)
+        fitted = fit(learner, feed, asked, plan, run, judge if held_out is not None else None, show)
+        if not distributed.is_main():
+            return Result(name=f"rank {distributed.rank()}")
+        return _finish(run, learner, plan, fitted, data, notes, workers, chosen, time.perf_counter() - began)
+
+
+def requested(
+    task: str | None, recipe: str | None, data: Sequence[Path], tiny: bool, overrides: Sequence[str]
+) -> Recipe:
+    """The recipe that is meant by what was given: with neither data nor a recipe the task's own in its tiny form."""
+    if not (task or recipe):
+        raise UserError("Nothing to learn was named: give --task (sslkit tasks lists them) or --recipe.")
+    plain = not data and recipe is None
+    asked = recipes.load(recipe or str(task), set=overrides, tiny=tiny or plain)
+    if task and tasks.load(task) is not tasks.load(asked.task):
+        raise UserError(f"Recipe {recipe} is for --task {asked.task}, not {task}; leave --task out.")
+    return asked
 
 
 def _finish(
@@ -150,7 +159,6 @@ def _finish(
     pages.of_training(run, plan, learner, judged.get(headline) if headline else None, result)
     with checkpoint.replacing(run.folder / "result.json") as file:
         file.write(json.dumps({**result.record(), "name": result.name, "notes": notes}, indent=1).encode())
-    run.close()
     return result
 
 

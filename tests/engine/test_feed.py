@@ -117,7 +117,7 @@ def test_feed_starts_and_continues_anywhere(tiny):
         (
             OSError(5, "Input/output error"),
             WorkError,
-            r"^Sample blob-7 cannot be read \(.*\); run prepare-data again\.$",
+            r"^Sample blob-7 cannot be read \(.*\): prepare the data again into a new folder\.$",
         ),
     ],
 )
@@ -127,9 +127,24 @@ def test_an_unreadable_sample_is_an_error_that_names_it(tiny, workers, error, ki
         list(feed)
 
 
-def test_a_mistake_in_the_code_keeps_its_trace(tiny):
-    feed = Feed(tiny.Blobs(broken={7: ZeroDivisionError("oops")}), tiny.READS, plan_of(tiny), tiny.CPU, workers=1)
-    with pytest.raises(ZeroDivisionError, match=r"(?s)oops.*Traceback|Traceback.*oops"):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_whatever_else_goes_wrong_is_a_sentence_too_and_keeps_its_trace(tiny, workers):
+    feed = Feed(tiny.Blobs(broken={7: ZeroDivisionError("oops")}), tiny.READS, plan_of(tiny), tiny.CPU, workers)
+    with pytest.raises(WorkError, match=r"^Sample blob-7 cannot be read \(oops\): prepare .*\.$") as raised:
+        list(feed)
+    assert "ZeroDivisionError: oops" in str(raised.value.__cause__) and "Traceback" in str(raised.value.__cause__)
+    feed = Feed(tiny.Blobs(broken={7: MemoryError()}), tiny.READS, plan_of(tiny), tiny.CPU, workers)
+    with pytest.raises(WorkError, match=r"^Sample blob-7 cannot be read, because the memory is used up: .*--workers"):
+        list(feed)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_that_cannot_be_put_together_is_a_sentence(tiny, workers):
+    def collate(samples):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    feed = Feed(tiny.Blobs(), tiny.READS, plan_of(tiny), tiny.CPU, workers, collate=collate)
+    with pytest.raises(WorkError, match=r"^Batch 0 cannot be put together, because the memory is used up: .*\.$"):
         list(feed)
 
 
@@ -180,7 +195,7 @@ def test_workers_end_with_an_error_that_somebody_keeps(tiny):
     feed = Feed(tiny.Blobs(broken={7: ZeroDivisionError()}), tiny.READS, plan_of(tiny), tiny.CPU, workers=2)
     try:
         list(feed)
-    except ZeroDivisionError as error:
+    except WorkError as error:
         kept = error
     assert kept.__traceback__ is not None and multiprocessing.active_children() == []
 

