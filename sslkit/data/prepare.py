@@ -133,7 +133,7 @@ def _recorded(layout: ModuleType, settings: PrepareSettings) -> dict[str, Any]:
     return settings.recorded(layout.OPTIONS) | {"synced": synced}
 
 
-def _listed(module: Any, name: str, source: str, settings: PrepareSettings) -> list[Item]:
+def _listed(module: ModuleType, name: str, source: str, settings: PrepareSettings) -> list[Item]:
     try:
         return list(module.items(source, settings))
     except OSError as error:
@@ -147,10 +147,10 @@ def _check_places(source: str, items: Sequence[Item]) -> None:
     """Lists may name files of SOURCE only: what a downloaded list points at elsewhere is none of its business."""
     if source in ("", "-"):
         return
-    root = Path(os.path.normpath(source))
+    root = Path(os.path.abspath(source))
     root = root.parent if root.is_file() else root
     for item in items:
-        if item.path is not None and not Path(os.path.normpath(item.path)).is_relative_to(root):
+        if item.path is not None and not Path(os.path.abspath(item.path)).is_relative_to(root):
             raise UserError(f"{item.source} lies outside of {root}, where SOURCE may not lead; move or link it there.")
 
 

@@ -22,6 +22,9 @@ ROUNDING_S = 0.0015
 _SEEK_FROM_S = 1.0
 _LONGEST_GAP_S = 600.0
 _DAMAGED_PACKETS = 20
+_DAMAGED_SHARE = 0.1
+MOST_PIXELS = 1 << 26
+"""Of one picture of a video, twice 8K: what claims more is damaged, or meant to fill the memory."""
 
 
 def name(source: Source) -> str:
@@ -36,16 +39,30 @@ def opened(source: Source) -> Iterator[InputContainer]:
     The file is handed over as a stream and every protocol is refused, so a playlist can open neither an address on the
     network nor another file.
     """
-    with _stream(source) as stream:
+    with stream_of(source) as stream:
         try:
-            with av.open(stream, "r", options={"protocol_whitelist": "none"}) as container:
+            with av.open(_Seekable(stream), "r", options={"protocol_whitelist": "none"}) as container:
                 yield container
         except (av.FFmpegError, OSError, ValueError, EOFError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise WorkError(f"{name(source)} cannot be read as media: {reason}.") from error
 
 
-def _stream(source: Source) -> BinaryIO:
+class _Seekable:
+    """A stream that answers -1 where one cannot go, as C does: FFmpeg tries places that damaged files name."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.read, self.tell, self._seek = stream.read, stream.tell, stream.seek
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
+def stream_of(source: Source) -> BinaryIO:
+    """A plain file, or bytes, to read from. Raises WorkError for what is not one: a pipe or device may never end."""
     if isinstance(source, bytes):
         return BytesIO(source)
     path = Path(source)
@@ -61,37 +78,59 @@ def video_stream(container: InputContainer) -> Any:
     """The first stream of moving pictures, None if there is none. Cover art does not count."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
+            context = _decoder(stream)
             # One process a core prepares data: threads inside each would only compete.
-            stream.codec_context.thread_count = 1
+            context.thread_count = 1
+            context.options = {"max_pixels": str(MOST_PIXELS)}
             return stream
     return None
 
 
 def sound_stream(container: InputContainer) -> Any:
     """The first stream of sound, None if there is none."""
-    return container.streams.audio[0] if container.streams.audio else None
+    if not container.streams.audio:
+        return None
+    stream = container.streams.audio[0]
+    _decoder(stream)
+    return stream
+
+
+def _decoder(stream: Any) -> Any:
+    """The decoder of a stream. Raises ValueError, which `opened` turns into a sentence, if there is none."""
+    context = stream.codec_context
+    if context is None:
+        raise ValueError(f"there is no decoder for its {stream.type} stream")
+    if stream.type == "video" and context.width * context.height > MOST_PIXELS:
+        raise ValueError(f"its pictures claim to have {context.width}x{context.height} pixels")
+    return context
 
 
 def decoded(container: InputContainer, stream: Any) -> Iterator[tuple[float, Any]]:
     """Frames of one stream as (time on the container's clock in seconds, frame).
 
-    A few damaged packets are passed over, as players do. Raises av.InvalidDataError at the 21st.
+    A few damaged packets are passed over, as players do. Raises ValueError, which `opened` turns into a sentence, at
+    the 21st, and at the end when they were more than a tenth.
     """
     rate = stream.average_rate if stream.type == "video" else None
     usual_s = float(1 / rate) if rate else 0.04
-    time_s, damaged = -usual_s, 0
+    time_s, packets, damaged, begun = -usual_s, 0, 0, False
     for packet in container.demux(stream):
+        packets += 1
         try:
             frames = packet.decode()
         except av.InvalidDataError:
-            damaged += 1
-            if damaged > _DAMAGED_PACKETS:
-                raise
-            continue
+            frames, damaged = [], damaged + 1
         for frame in frames:
+            # The first pictures after a seek may lean on ones before it, which is no damage.
+            begun = begun or not frame.is_corrupt
+            damaged += begun and frame.is_corrupt
             stamp = _stamp(container, frame)
             time_s = time_s + usual_s if stamp is None else stamp
             yield time_s, frame
+        if damaged > _DAMAGED_PACKETS:
+            raise ValueError(f"more than {_DAMAGED_PACKETS} of its packets are damaged")
+    if damaged > _DAMAGED_SHARE * packets:
+        raise ValueError(f"{damaged} of its {packets} packets are damaged")
 
 
 def _stamp(container: InputContainer, frame: Any) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import warnings
-from io import BytesIO
 from typing import Any
 
 import cv2
@@ -12,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sslkit.errors import WorkError
-from sslkit.media.container import Source, name
+from sslkit.media.container import Source, name, stream_of
 
 
 def still(source: Source) -> np.ndarray:
@@ -25,15 +24,15 @@ def still(source: Source) -> np.ndarray:
         with warnings.catch_warnings():
             # Pillow warns about half its limit already; the limit itself is an error, and enough.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as picture:
+            with stream_of(source) as stream, Image.open(stream) as picture:
                 return _rgb(ImageOps.exif_transpose(picture))
+    except WorkError:
+        raise
     except Exception as error:  # Pillow's decoders raise nearly every kind on damaged files.
         raise WorkError(f"{name(source)} cannot be read as a picture: {_reason(error)}.") from error
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "it does not exist"
     if isinstance(error, UnidentifiedImageError):
         return "it is not a picture in a known format"
     return str(error).rstrip(".") or type(error).__name__
@@ -41,25 +40,30 @@ def _reason(error: Exception) -> str:
 
 def _rgb(picture: Image.Image) -> np.ndarray:
     if picture.mode == "I" or picture.mode.startswith("I;16"):
-        return _gray(np.asarray(picture, dtype=np.float64) / 257)
+        # A table needs little memory beside the picture, however large.
+        levels = np.rint(np.arange(65_536) / 257).astype(np.uint8)
+        return _gray(levels[np.clip(np.asarray(picture), 0, 65_535)])
     if picture.mode == "F":
-        return _gray(np.asarray(picture, dtype=np.float64))
+        return _gray(np.clip(np.rint(np.nan_to_num(np.asarray(picture))), 0, 255).astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
         front = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", front.size, "white"), front)
     return np.array(picture.convert("RGB"))
 
 
-def _gray(values: np.ndarray) -> np.ndarray:
-    return np.repeat(np.clip(np.rint(values), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+def _gray(levels: np.ndarray) -> np.ndarray:
+    return np.repeat(levels[..., None], 3, axis=2)
 
 
 def upright(frame: Any) -> np.ndarray:
     """A decoded video frame as (H, W, 3) uint8 RGB, turned and mirrored as the file's display matrix says.
 
-    Pixels stay as they are stored: a sample aspect ratio other than 1 is not applied.
+    Pixels stay as they are stored: a sample aspect ratio other than 1 is not applied. Transparency is over white.
     """
-    picture: np.ndarray = frame.to_ndarray(format="rgb24")
+    if any(component.is_alpha for component in frame.format.components):
+        picture = _rgb(Image.fromarray(frame.to_ndarray(format="rgba")))
+    else:
+        picture = frame.to_ndarray(format="rgb24")
     for side in frame.side_data:
         if side.type.name == "DISPLAYMATRIX":
             return _turned(picture, struct.unpack("<9i", bytes(side)[:36]))

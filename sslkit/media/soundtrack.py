@@ -17,6 +17,7 @@ from sslkit.media.container import ROUNDING_S, Source, decoded, name, opened, so
 # Timestamps that stray less than this from the running count of samples are rounding, not a pause.
 _PAUSE_S = 0.03
 _LONGEST_GAP_S = 600.0
+_HIGHEST_HZ = 768_000
 # Lossy codecs need some blocks before their output is right, and the resampler some samples on either side.
 _RUN_IN_S = 0.5
 _RUN_OUT_S = 0.1
@@ -48,6 +49,8 @@ def _clock(source: Source) -> tuple[float, int]:
         heard = next(decoded(container, stream), None)
         if heard is None:
             raise WorkError(f"{name(source)} has a sound stream, but nothing of it can be decoded.")
+        if heard[1].sample_rate > _HIGHEST_HZ:
+            raise WorkError(f"{name(source)} claims to have {heard[1].sample_rate} samples of sound a second.")
         if video_stream(container) is None:
             return heard[0], heard[1].sample_rate
     with opened(source) as container:
@@ -108,7 +111,7 @@ def _float_mono(frame: Any) -> np.ndarray:
         samples = (samples.astype(np.float32) - 128) / 128
     elif samples.dtype.kind == "i":
         samples = samples / float(2 ** (8 * samples.itemsize - 1))
-    return np.asarray(samples.mean(axis=0), dtype=np.float32)
+    return np.asarray(np.nan_to_num(samples.mean(axis=0), posinf=1.0, neginf=-1.0), dtype=np.float32)
 
 
 def _resampled(pieces: Iterator[np.ndarray], file_hz: int, rate_hz: int) -> np.ndarray:

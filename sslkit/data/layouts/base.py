@@ -104,7 +104,8 @@ def files(root: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterat
     with os.scandir(root) as entries:
         visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
     for entry in visible:
-        if entry.is_dir():
+        # Unlike `entry.is_dir()`, a link that leads to itself is a file that cannot be read, and no failure.
+        if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
             yield from files(Path(entry.path), above | {here})
         else:
             yield Path(entry.path)
