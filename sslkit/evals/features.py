@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslkit.data.dataset import Dataset
+from sslkit.data.windows import spread
 from sslkit.engine import feed
 from sslkit.errors import WorkError
 from sslkit.models.trunk import Trunk
@@ -121,12 +122,14 @@ def extract(
     device: torch.device | str = "cpu",
     workers: int = 0,
     half: bool = False,
+    most: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
     """Features of every usable sample of a dataset split, all layers (or those named) from one forward pass each.
 
-    clips: evenly spread windows of a video, averaged. half: keep float16, half the memory. progress(done, of): called
-    after each batch. The trunk is moved to `device` and left in the mode it came in.
+    clips: evenly spread windows of a video, averaged. half: keep float16, half the memory. most: read no more samples,
+    spread evenly over the split. progress(done, of): called after each batch. The trunk is moved to `device` and left
+    in the mode it came in.
     Raises WorkError if the trunk's weights or statistics changed on the way or its answers are not finite, UserError
     (from the dataset) when it lacks what the trunk takes.
     """
@@ -134,11 +137,12 @@ def extract(
     trunk.to(device).eval()
     wanted = reads(trunk, clips)
     dataset.require(wanted)
-    of = len(dataset.usable(wanted))
+    usable = dataset.usable(wanted)
+    chosen = usable if most is None or most >= len(usable) else [usable[i] for i in spread(len(usable), most)]
     parts: dict[str, list[Tensor]] = {}
     labels, places = [], []
     shapes: dict[str, tuple[int, ...]] = {}
-    for raw in feed.once(dataset, wanted, batch, torch.device(device), workers):
+    for raw in feed.once(dataset, wanted, batch, torch.device(device), workers, indices=chosen):
         for name, values in trunk(inputs(raw, trunk)).items():
             if layers is not None and name not in layers:
                 continue
@@ -149,7 +153,7 @@ def extract(
         labels.append(raw.label.cpu())
         places.append(raw.index.cpu())
         if progress is not None:
-            progress(sum(map(len, labels)), of)
+            progress(sum(map(len, labels)), len(chosen))
     trunk.train(was_training)
     if state_hash(trunk) != before:
         raise WorkError(

@@ -12,16 +12,18 @@ Departures: the features are those of `features` (pooled to about 9000 numbers),
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sslkit.data.dataset import Dataset, collate
-from sslkit.evals import base
+from sslkit.evals import base, features
 from sslkit.evals.base import Score
 from sslkit.evals.features import Features
 from sslkit.evals.knn import neighbours
+from sslkit.models.trunk import Trunk
 from sslkit.ops import crop, measures
 from sslkit.types import Panel, Reads
 
@@ -92,10 +94,9 @@ def panel(
 ) -> Panel:
     """A picture grid: in each row a test sample (first, its class below) and its nearest training samples.
 
-    The frame of a neighbour says whether it has the class of the query. Queries are spaced evenly over the test split.
-    Both sets must hold pictures.
+    The frame of a neighbour says whether it has the class of the query; without labels, captions name the sources.
+    Queries are spaced evenly over the test split. Both sets must hold pictures.
     """
-    classes = train_set.info.classes
     asked = torch.linspace(0, len(test) - 1, min(rows, len(test))).round().long()
     barred = same([test.source[i] for i in asked.tolist()], train.source)
     place, counts = find(train.layers[layer], test.layers[layer][asked], barred, shown)
@@ -110,14 +111,37 @@ def panel(
     for query, near, count in zip(asked.tolist(), place.tolist(), counts.tolist(), strict=True):
         truth = int(test.label[query])
         grid.pictures.append(_picture(test_set, int(test.index[query])))
-        grid.captions.append(classes[truth])
+        grid.captions.append(_called(test_set, truth, int(test.index[query])))
         grid.right.append(None)
         for neighbour, counted in zip(near, count, strict=True):
             label = int(train.label[neighbour])
             grid.pictures.append(_picture(train_set, int(train.index[neighbour])))
-            grid.captions.append(classes[label] if counted else "(same source)")
-            grid.right.append(label == truth if counted else None)
+            called = _called(train_set, label, int(train.index[neighbour]))
+            grid.captions.append(called if counted else "(same source)")
+            grid.right.append(label == truth if counted and truth >= 0 else None)
     return grid
+
+
+def held_out(
+    trunk: Trunk, dataset: Dataset, *, most: int = 500, device: torch.device | str = "cpu", workers: int = 0
+) -> Panel:
+    """The nearest neighbours of some samples among others of the same held-out split, in the layer half-way.
+
+    Half-way, because the last layers know best what the pretext task asks, not what a picture shows. At most `most`
+    samples are looked at. Raises UserError when the samples hold no pictures, or not what the trunk takes.
+    """
+    dataset.require(Reads(frames=1))
+    layer = list(trunk.widths)[len(trunk.widths) // 2]
+    found = features.extract(trunk, dataset, (layer,), batch=32, device=device, workers=workers, most=most)
+    grid = panel(found, found, dataset, dataset, layer)
+    grid.note = f"First in each row a held-out sample, then those of {len(found)} that are nearest to it in {layer}."
+    return grid
+
+
+def _called(dataset: Dataset, label: int, index: int) -> str:
+    """A class, or the name of the sample's source where there is none."""
+    name = dataset.info.classes[label] if label >= 0 else Path(dataset.entries[index].source).stem
+    return name if len(name) < 20 else f"{name[:18]}…"
 
 
 def _picture(dataset: Dataset, index: int) -> np.ndarray:

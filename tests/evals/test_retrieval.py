@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from sslkit.data.dataset import Dataset
 from sslkit.evals import retrieval
+from sslkit.models import trunk as trunks
 
 
 def test_own_source_is_never_found(make_features) -> None:
@@ -63,3 +66,15 @@ def test_a_wrong_neighbour_is_marked(make_features, train_set: Dataset, test_set
 @pytest.mark.parametrize("names", [(["a"], ["a", "b"])])
 def test_same_source(names: tuple[list[str], list[str]]) -> None:
     assert retrieval.same(*names).tolist() == [[True, False]]
+
+
+def test_neighbours_among_held_out_samples_of_a_trunk(test_set: Dataset) -> None:
+    trunk = trunks.build("alexnet_bn", {"side_px": 64, "width": 0.25, "fc": 16})
+    grid = retrieval.held_out(trunk, test_set, most=10)
+    assert grid.columns == 8 and len(grid.pictures) == 48 and "of 10 that are nearest to it in conv4" in grid.note
+    assert grid.right[0] is None and {verdict for verdict in grid.right[1:8]} <= {True, False}
+    # Without labels the sources are named, and nothing is right or wrong.
+    for entry in test_set.entries:
+        object.__setattr__(entry, "label", -1)
+    grid = retrieval.held_out(trunk, test_set, most=10)
+    assert set(grid.right) == {None} and grid.captions[0] == Path(test_set.entries[0].source).stem
