@@ -7,14 +7,15 @@ import select
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sslkit.cli.overview import overview
-from sslkit.errors import FIRST, Elsewhere, SslkitError, UserError, is_out_of_memory
+from sslkit.errors import FIRST, Alarm, Elsewhere, SslkitError, UserError, is_out_of_memory
 from sslkit.report.console import Output
 
 _GIVEN = "input: "
@@ -55,11 +56,29 @@ def telling(as_json: bool, given: str | None = None) -> Iterator[Output]:
     """The console of one command; its failures are told together with the input that they are about."""
     try:
         # Under torchrun every process runs this; the first one speaks for all.
-        yield Output(as_json, speaks=_leads())
+        with _alarms():
+            yield Output(as_json, speaks=_leads())
     except Exception as error:
         if given:
             error.add_note(_GIVEN + given)
         raise
+
+
+@contextmanager
+def _alarms() -> Iterator[None]:
+    """Within, what is noticed about a run is told on stderr; other warnings are shown as Python does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Alarm)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, Alarm):
+                print(f"sslkit: {message}", file=sys.stderr, flush=True)
+            else:
+                usual(message, category, *where)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _several() -> bool:

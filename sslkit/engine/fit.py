@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from sslkit.engine import distributed, norms
+from sslkit.engine.alarm import Alarms
 from sslkit.engine.device import kernels, place, precision, within_memory
 from sslkit.engine.feed import Feed, explained, parts
 from sslkit.engine.interrupt import Interrupt
@@ -37,8 +38,8 @@ class Fit:
 
     steps: taken since the beginning of the run. metrics: means of the last row of training. validation, best: the last
     and the best row of validation ({"step", name: value}), None without any. last: the last validation itself, if it
-    was made now. seconds: of this call; waited_share: the part of its training that waited for data, 0 to 1.
-    samples_per_s: over all processes, validation and saving not counted.
+    was made now. alarms: sentences about what should be looked at. seconds: of this call; waited_share: the part of its
+    training that waited for data, 0 to 1. samples_per_s: over all processes, validation and saving not counted.
     """
 
     steps: int
@@ -46,6 +47,7 @@ class Fit:
     validation: Row | None = None
     best: Row | None = None
     last: Validation | None = field(default=None, repr=False)
+    alarms: list[str] = field(default_factory=list)
     seconds: float = 0.0
     waited_share: float = 0.0
     samples_per_s: float = 0.0
@@ -76,7 +78,7 @@ def fit(
     task.gather = distributed.gather
     norms.share(task, device)
     mover = optimiser(task, train, plan)
-    window, watch = Averages(), LossWatch(feed.keys)
+    window, watch, alarms = Averages(), LossWatch(feed.keys), Alarms(recipe.alarm, plan)
     start = _resume(run, task, mover, window, device)
     clock = Clock(start, plan.batch, lambda: feed.waited_s)
     model = _wrapped(task, train, device)
@@ -91,7 +93,7 @@ def fit(
         contextlib.closing(feed),
     ):
         if validate and _unjudged(run, start, plan):
-            last = _judge(validate, task, run, start, interrupt)
+            last = _judge(validate, task, run, start, interrupt, alarms)
         for step in range(start, plan.steps):
             rate = learning_rate(step, train, plan)
             for group in mover.param_groups:
@@ -108,7 +110,7 @@ def fit(
             taken = step + 1
             if taken % _log_every(plan) == 0 or taken == plan.steps:
                 watch.flush()
-                window = _log(window, run, taken, plan, rate, clock, progress)
+                window = _log(window, run, taken, plan, rate, clock, progress, alarms)
             stop = distributed.anywhere(interrupt.requested)
             if stop or _due(taken, plan):
                 with clock.paused():
@@ -118,8 +120,8 @@ def fit(
                         distributed.barrier()
                         raise KeyboardInterrupt
                     if validate:
-                        last = _judge(validate, task, run, taken, interrupt)
-    return _fit(run, start, plan.steps, clock, last)
+                        last = _judge(validate, task, run, taken, interrupt, alarms)
+    return _fit(run, start, plan.steps, clock, last, alarms.found)
 
 
 def _gradients(model: nn.Module, task: Task, batch: Batch, step: int, plan: Plan) -> dict[str, Tensor]:
@@ -221,19 +223,28 @@ def _at_rest(
 
 
 def _log(
-    window: Averages, run: Run, step: int, plan: Plan, rate: float, clock: Clock, progress: Progress | None
+    window: Averages,
+    run: Run,
+    step: int,
+    plan: Plan,
+    rate: float,
+    clock: Clock,
+    progress: Progress | None,
+    alarms: Alarms,
 ) -> Averages:
     """Write the row of the steps since the last one, and begin the next."""
     means = distributed.mean(window.means())
     speed = clock.lap(step)
     run.log(step, "train", {"lr": rate, **means}, speed)
-    if progress and distributed.is_main():
-        progress(step, plan.steps, {"lr": rate, **means, **speed})
+    if distributed.is_main():
+        if progress:
+            progress(step, plan.steps, {"lr": rate, **means, **speed})
+        alarms.logged(step, means)
     return Averages()
 
 
 def _judge(
-    validate: Callable[[], Validation], task: Task, run: Run, step: int, interrupt: Interrupt
+    validate: Callable[[], Validation], task: Task, run: Run, step: int, interrupt: Interrupt, alarms: Alarms
 ) -> Validation | None:
     """Validate in the main process, keep the weights if they are the best so far, and write the row, in this order:
     a run that is killed in between validates again when it resumes."""
@@ -245,6 +256,7 @@ def _judge(
         if best is None or _merit(validation.metrics) > _merit(best):
             run.save({"step": step, "task": task.state_dict(), "metrics": validation.metrics}, "best.pt")
         run.log(step, "val", validation.metrics)
+        alarms.validated(step, validation)
     with interrupt.at_once():
         distributed.barrier()
     return validation
@@ -262,7 +274,7 @@ def _merit(metrics: Mapping[str, float]) -> float:
     return -metrics["loss"] if math.isfinite(metrics["loss"]) else -math.inf
 
 
-def _fit(run: Run, start: int, step: int, clock: Clock, last: Validation | None) -> Fit:
+def _fit(run: Run, start: int, step: int, clock: Clock, last: Validation | None, alarms: list[str]) -> Fit:
     def figures(row: Row | None) -> dict[str, float]:
         return {name: value for name, value in (row or {}).items() if name not in ("step", "split")}
 
@@ -275,6 +287,7 @@ def _fit(run: Run, start: int, step: int, clock: Clock, last: Validation | None)
         validation=validated[-1] if validated else None,
         best=best_row(validated),
         last=last,
+        alarms=alarms,
         seconds=clock.seconds,
         **speed,
     )

@@ -22,14 +22,14 @@ from sslkit.engine.validate import Validation, validate
 from sslkit.errors import UserError
 from sslkit.evals import compare as comparing
 from sslkit.evals import finetune as finetuning
-from sslkit.evals import pretext
+from sslkit.evals import pretext, retrieval
 from sslkit.evals import probe as probing
 from sslkit.jobs.data import Progress, check_prepared, split_of, toybox
 from sslkit.models import weights
 from sslkit.models.weights import Match
 from sslkit.recipe import Plan, Recipe
 from sslkit.tasks import base as tasks
-from sslkit.types import Published, Result
+from sslkit.types import Panel, Published, Result
 
 
 @distributed.together()
@@ -118,6 +118,7 @@ def _finish(
 ) -> Result:
     """What stands at the end of a training: the best weights, judged and written, and the page."""
     recipe = run.recipe
+    notes += fitted.alarms
     best = run.load("best.pt")
     if best is not None:
         weights.fill(learner, best["task"], str(run.folder))
@@ -136,6 +137,9 @@ def _finish(
         metrics = {"pretext_accuracy": metrics.get(f"{headline}_pretext_accuracy", float("nan")), **metrics}
     else:
         notes.append("The data have no val split: the pretext accuracy on held-out media was not measured.")
+    near = _neighbours(learner, split_of(data, headline) if headline else None, device, workers)
+    if isinstance(near, str):
+        notes.append(near)
     settings = dict(Dataset(data, "train").info.settings)
     files = run.export(learner, {"metrics": metrics, "data": settings})
     result = Result(
@@ -148,10 +152,12 @@ def _finish(
             "device": plan.device,
             "waited_share": round(fitted.waited_share, 4),
             "samples_per_s": round(fitted.samples_per_s, 2),
+            **({"alarms": fitted.alarms} if fitted.alarms else {}),
         },
         metrics={name: round(value, 4) for name, value in metrics.items()},
         chance=learner.chance,
         paper=Published(recipe.paper.value, recipe.paper.where, recipe.paper.metric) if recipe.paper else None,
+        panels=[near] if isinstance(near, Panel) else [],
         files={**{name: str(path) for name, path in files.items()}, "report": str(run.folder / "report.html")},
         notes=notes,
         seconds=seconds,
@@ -160,6 +166,16 @@ def _finish(
     with checkpoint.replacing(run.folder / "result.json") as file:
         file.write(json.dumps({**result.record(), "name": result.name, "notes": notes}, indent=1).encode())
     return result
+
+
+def _neighbours(learner: tasks.Task, dataset: Dataset | None, device: torch.device, workers: int) -> Panel | str:
+    """Nearest neighbours among held-out samples by the trunk that sees, or why they are not shown."""
+    trunk = next((one for one in learner.trunks.values() if one.takes.frames or one.takes.flow), None)
+    if dataset is None or trunk is None:
+        return f"Nearest neighbours are not shown: {'there are no held-out samples' if trunk else 'no trunk sees'}."
+    if not all(entry.has("frames") for entry in dataset.entries):
+        return f"Nearest neighbours are not shown: samples of the {dataset.split} split have no pictures."
+    return retrieval.held_out(trunk, dataset, device=device, workers=workers)
 
 
 def probe(

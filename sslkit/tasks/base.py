@@ -79,6 +79,8 @@ class Task(nn.Module):
     Instance members: trunks (what evaluations keep), classes (what the answers are called; empty if not a
     classification), chance (the accuracy of guessing, None if that has no meaning).
     `self.training` tells `views` whether to augment (training) or to ask the plain question (validation).
+    A task that learns an embedding logs its `embedding_std`: the standard deviation over the batch of the normalised
+    embeddings, times the root of their width. It is about 1 when they are spread and 0 when all are alike.
 
     Several processes may share a batch: `views` and `forward` get the rows of one of them, and losses are averaged over
     them. A loss that compares samples with each other (negatives, statistics of the batch) calls `self.gather(tensor)`:

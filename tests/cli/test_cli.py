@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 import sslkit
 from sslkit import cli
-from sslkit.errors import UserError, WorkError
+from sslkit.errors import Alarm, UserError, WorkError
 from sslkit.report.console import Output, plain, shown
 from sslkit.types import Published, Result
 
@@ -369,6 +370,19 @@ def test_debug_shows_the_trace_wherever_it_stands(jobs: Jobs, capsys: pytest.Cap
         assert cli.run(line) == 1
         told = capsys.readouterr().err
         assert "Traceback" in told and told.endswith("sslkit: ValueError: bad shape (add --debug for the trace).\n")
+
+
+def test_what_is_noticed_about_a_run_is_told_on_stderr(
+    jobs: Jobs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noticing(*_: Any) -> Result:
+        warnings.warn("The accuracy is that of guessing.", Alarm, stacklevel=1)
+        return RESULT
+
+    monkeypatch.setattr(jobs, "pretrain", noticing, raising=False)
+    assert cli.run(["pretrain", "--task", "aot", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "sslkit: The accuracy is that of guessing.\n" and json.loads(out)["steps"] == 60
 
 
 def test_memory_that_runs_out_names_the_fix(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
