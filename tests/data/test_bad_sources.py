@@ -252,7 +252,7 @@ def meddled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 class TestWorkers:
     """One bad file costs one file, whatever it does to the process that reads it."""
 
-    @pytest.mark.parametrize("workers", [1, 2])
+    @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
     def test_what_hangs_crashes_or_needs_too_much(self, workers: int, tmp_path: Path) -> None:
         root = tmp_path / "src"
         for name in ("a", "b", "hang", "m", "crash-11", "crash-9", "memory", "z"):
@@ -280,6 +280,7 @@ class TestWorkers:
         done = prepare("folder", str(tmp_path / "src"), tmp_path / "out", SETTINGS, 2)
         assert done.skipped == 0 and kept(tmp_path / "out") == ["a.jpg", "once.jpg", "z.jpg"]
 
+    @pytest.mark.slow
     def test_the_same_shards_as_without_the_bad_files_around(self, tmp_path: Path) -> None:
         for name in ("a", "hang", "z"):
             still(tmp_path / "src" / f"{name}.jpg")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
+import json
+import random
 import shutil
+import zlib
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 from kinds import Kind, Substituted
+from mutate import mutated
 
 from sslkit.data.dataset import Dataset, Sample
 from sslkit.data.prepare import prepare
@@ -47,6 +52,50 @@ def _read(folder: Path) -> dict[str, Sample]:
     return _look(folder)
 
 
+class Resealed(Shards):
+    """A dataset that somebody made: members are damaged, or lines of the index, and all checksums fit.
+
+    What comes out may then differ, but it comes out, or the reason why not.
+    """
+
+    def damage(self, target: Path, rng: random.Random, other: bytes) -> str:
+        folder, split = target.parent, target.name.partition("-")[0]
+        index, about = folder / f"{split}-index.jsonl", folder / "dataset.json"
+        if target != index:
+            data, how = bytearray(target.read_bytes()), []
+            for place in _places(index):
+                if rng.random() < 0.3:
+                    damaged, step = mutated(bytes(data[place[0] : sum(place[:2])]), rng)
+                    data[place[0] : sum(place[:2])] = damaged[: place[1]].ljust(place[1], b"\0")
+                    how.append(step)
+            _replace(target, bytes(data))
+            text = index.read_text()
+            for place in _places(index):
+                crc = zlib.crc32(data[place[0] : sum(place[:2])])
+                text = text.replace(str(place).replace(" ", ""), f"[{place[0]},{place[1]},{crc}]")
+            _replace(index, text.encode())
+        else:
+            how = [super().damage(target, rng, other)]
+        told = json.loads(about.read_text())
+        told["indexes"][split] = blake2b(index.read_bytes(), digest_size=16).hexdigest()
+        _replace(about, json.dumps(told).encode())
+        return " ".join(how)
+
+    def consume(self, folder: Path, good: Path) -> str | None:
+        _look(folder)
+        return None
+
+
+def _places(index: Path) -> list[list[int]]:
+    lines = [json.loads(line) for line in index.read_text().splitlines()]
+    return [place for line in lines for place in (*line["members"].values(), *line["fwd"], *line["bwd"])]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.unlink()
+    path.write_bytes(content)
+
+
 def _look(folder: Path) -> dict[str, Sample]:
     """One window of every sample, every way to read it."""
     found = {}
@@ -66,6 +115,8 @@ def _alike(one: Sample, other: Sample) -> bool:
 
 KINDS: list[Kind] = [
     Shards("shard", "*.tar"),
-    Shards("index", "*.jsonl"),
+    Shards("index", "*-index.jsonl"),
     Shards("dataset.json", "dataset.json"),
+    Resealed("resealed shard", "*.tar"),
+    Resealed("resealed index", "*-index.jsonl"),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fuzzing
 import pytest
 
-NAMES = ["shard", "index", "dataset.json"]
+NAMES = ["shard", "index", "dataset.json", "resealed shard", "resealed index"]
 
 
 @pytest.mark.parametrize("inputs", [150, pytest.param(1500, marks=pytest.mark.slow)])
