@@ -50,18 +50,25 @@ def prepare_data(
 
 def toybox(recipe: Recipe, folder: Path, workers: int, progress: Progress | None) -> Path:
     """The toybox, prepared as a recipe asks, in `folder`; made once."""
-    settings = {k: v for k, v in recipe.data.model_dump().items() if v is not None}
-    reads = tasks.build(recipe.task, recipe.settings).reads()
-    if reads.flow:
-        settings.setdefault("flow", "dis")
-    settings.setdefault("short_side_px", 128)
-    content = TOYBOX_CLIPS if reads.flow or reads.frames > 1 or reads.sound_s else TOYBOX_STILLS
+    content, settings = toybox_settings(recipe)
     name = "-".join(
-        ["toybox", "clips" if content is TOYBOX_CLIPS else "stills", *(f"{k}_{v}" for k, v in sorted(settings.items()))]
+        ["toybox", "clips" if content["clips"] else "stills", *(f"{k}_{v}" for k, v in sorted(settings.items()))]
     ).replace("short_side_px", "side")
     out = folder / name.lower()
     prepare("toybox", "", out, PrepareSettings(**content, **settings), max(workers, 2), progress)
     return out
+
+
+def toybox_settings(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the toybox of a recipe holds, and how it is prepared: settings of prepare-data."""
+    settings = {k: v for k, v in recipe.data.model_dump().items() if v is not None}
+    reads = tasks.build(recipe.task, recipe.settings).reads()
+    if reads.flow:
+        settings.setdefault("flow", "dis")
+    if recipe.data.faces:
+        settings["scenes"] = "face"
+    settings.setdefault("short_side_px", 128)
+    return (TOYBOX_CLIPS if reads.flow or reads.frames > 1 or reads.sound_s else TOYBOX_STILLS), settings
 
 
 def split_of(data: Sequence[Path], split: str) -> Dataset | None:
@@ -83,6 +90,7 @@ _OPTIONS = [
     _Setting("flow", "--flow {}"),
     _Setting("stabilise", "--stabilise"),
     _Setting("remove_borders", "--remove-borders"),
+    _Setting("faces", "--set faces={}"),
 ]
 
 

@@ -21,8 +21,10 @@ from sslkit.types import Reads
 # name -> (module, class); a table, because the modules import torch and a look-up by name must not import them all.
 TRUNKS: dict[str, tuple[str, str]] = {
     "alexnet_bn": ("alexnet", "AlexNetBN"),
+    "lips": ("lips", "Lips"),
     "nin": ("nin", "NIN"),
     "resnet": ("resnet", "ResNet"),
+    "speech": ("lips", "Speech"),
     "tcam": ("tcam", "TCAM"),
 }
 
