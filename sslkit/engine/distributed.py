@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -18,8 +19,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.rendezvous import rendezvous
 
+from sslkit.engine.meeting import meet
 from sslkit.errors import FIRST, Elsewhere, UserError, WorkError
 
 _MEETING = datetime.timedelta(minutes=5)
@@ -93,7 +94,7 @@ def setup() -> None:
         raise UserError(f"WORLD_SIZE is set but {' and '.join(missing)} not: start several processes with torchrun.")
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        store, number, count = next(rendezvous("env://", timeout=_MEETING))
+        store, number, count = meet(_MEETING)
         dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=_STEP)
         _group["store"], _group["patient"] = store, dist.new_group(backend="gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
@@ -270,4 +271,4 @@ def _lost(error: Exception) -> WorkError:
 def _short(error: Exception) -> str:
     """The first line of an error of torch, without where in its sources it arose."""
     line = (str(error) or type(error).__name__).splitlines()[0]
-    return line.rpartition("] ")[2].rstrip(". ") or type(error).__name__
+    return re.sub(r"^(\[\S+\] *)+", "", line).partition(". ")[0].rstrip(". ") or type(error).__name__

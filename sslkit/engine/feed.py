@@ -7,10 +7,12 @@ processes all get the same global batches.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -31,6 +33,8 @@ from sslkit.recipe import Plan
 from sslkit.types import Batch, Draw, Part, Reads
 
 Collate = Callable[[Sequence[Any]], Batch]
+_DIE_WITH_PARENT = 1
+"""PR_SET_PDEATHSIG of Linux."""
 
 _GRACE_S = 1.0
 
@@ -307,6 +311,9 @@ def _begin_worker(_: int) -> None:
     """An interrupt reaches the whole process group; it is the parent that ends the run, after its last step."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # A parent that is killed may not leave its connections to other processes open here: they wait for it to go.
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_parent, daemon=True).start()

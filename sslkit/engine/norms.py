@@ -48,7 +48,7 @@ class SharedNorm(_BatchNorm):
             return super().forward(x)
         axes = [axis for axis in range(x.dim()) if axis != 1]
         shape = [-1 if axis == 1 else 1 for axis in range(x.dim())]
-        wide = x.float()
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         count = distributed.total(torch.tensor(float(x.numel() // x.shape[1])))
         mean = distributed.total(wide.sum(axes)) / count
         centred = wide - mean.view(shape)

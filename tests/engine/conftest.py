@@ -1,5 +1,9 @@
 """A tiny task on a tiny dataset in memory, with all that a run needs."""
 
+import multiprocessing
+import os
+import socket
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sslkit.data.dataset import Sample
+from sslkit.engine import distributed
 from sslkit.engine.feed import Feed
 from sslkit.engine.run import Run
 from sslkit.engine.validate import Validation, validate
@@ -106,6 +111,7 @@ def plan_of(train: Train, **changes) -> Plan:
         batch=train.batch,
         rank_batch=train.batch,
         world=1,
+        accumulate=train.accumulate,
         epoch_steps=3,
         steps=train.steps,
         lr=train.lr,
@@ -149,10 +155,47 @@ def make_job(folder: Path, dataset: Blobs | None = None, workers: int = 0, task:
     return Job(task, feed, recipe, plan, Run(folder).open(recipe, plan))
 
 
+def in_two_processes(work):
+    """Run work(rank) in two forked processes that form a group; returns what they raised."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    fork = multiprocessing.get_context("fork")
+    errors = fork.SimpleQueue()
+
+    def main(rank):
+        os.environ.update(WORLD_SIZE="2", RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        try:
+            torch.set_num_threads(1)  # OpenMP's threads did not come along with the fork
+            distributed.setup()
+            work(rank)
+            distributed.teardown()
+        except BaseException:
+            errors.put(traceback.format_exc())
+        os._exit(0)
+
+    children = [fork.Process(target=main, args=(rank,)) for rank in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(120)
+    hung = [child for child in children if child.is_alive()]
+    for child in hung:
+        child.kill()
+    assert not hung
+    return [] if errors.empty() else [errors.get()]
+
+
 @pytest.fixture
 def tiny() -> SimpleNamespace:
     """The names above, for test files, which cannot import from here."""
     kinds: dict[str, Callable] = dict(
-        Blobs=Blobs, Brighter=Brighter, Eye=Eye, job=make_job, plan=plan_of, train=train_block
+        in_two_processes=in_two_processes,
+        Blobs=Blobs,
+        Brighter=Brighter,
+        Eye=Eye,
+        job=make_job,
+        plan=plan_of,
+        train=train_block,
     )
     return SimpleNamespace(CPU=CPU, READS=READS, **kinds)

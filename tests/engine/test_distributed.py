@@ -1,16 +1,15 @@
 """Two processes over gloo do what one does; without a process group nothing happens."""
 
-import multiprocessing
 import os
 import signal
-import socket
-import traceback
 
 import pytest
 import torch
 
 from sslkit.engine import distributed
 from sslkit.engine.fit import fit
+from sslkit.errors import FIRST, Elsewhere, UserError, WorkError
+from sslkit.types import Answer
 
 
 def test_everything_works_alone():
@@ -23,39 +22,8 @@ def test_everything_works_alone():
     distributed.teardown()
 
 
-def in_two_processes(work):
-    """Run work(rank) in two forked processes that form a group; returns what they raised."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    fork = multiprocessing.get_context("fork")
-    errors = fork.SimpleQueue()
-
-    def main(rank):
-        os.environ.update(WORLD_SIZE="2", RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        try:
-            torch.set_num_threads(1)  # OpenMP's threads did not come along with the fork
-            distributed.setup()
-            work(rank)
-            distributed.teardown()
-        except BaseException:
-            errors.put(traceback.format_exc())
-        os._exit(0)
-
-    children = [fork.Process(target=main, args=(rank,)) for rank in range(2)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(120)
-    hung = [child for child in children if child.is_alive()]
-    for child in hung:
-        child.kill()
-    assert not hung
-    return [] if errors.empty() else [errors.get()]
-
-
 @pytest.mark.own_process
-def test_two_processes_talk():
+def test_two_processes_talk(tiny):
     def work(rank):
         assert (distributed.rank(), distributed.world()) == (rank, 2)
         assert distributed.mean({"b": float(rank), "a": 4.0}) == {"b": 0.5, "a": 4.0}
@@ -69,17 +37,21 @@ def test_two_processes_talk():
         (everyone * weights).sum().backward()
         expected = torch.arange(4.0)[2 * rank : 2 * rank + 2, None].expand(2, 3) * 3
         assert torch.equal(mine.grad, expected), "gradients of both losses add up"
+        distributed.require_same("a thing", {"both": 1})
+        with pytest.raises(UserError, match="Process 1 .* something else than process 0 .a thing"):
+            distributed.require_same("a thing", {"rank": rank})
+        with distributed.main_first():
+            everyone = distributed._group["store"].add("first", 1)
+        assert everyone == rank + 1
 
-    assert in_two_processes(work) == []
+    assert tiny.in_two_processes(work) == []
 
 
 @pytest.mark.own_process
 def test_two_processes_train_as_one_and_stop_as_one(tiny, tmp_path):
-    quiet = dict(norm=False, dropout=0.0, noise=0.0)
-
     def job(folder, world):
         torch.manual_seed(1)
-        made = tiny.job(folder, task=tiny.Brighter(**quiet), steps=8, accumulate=2)
+        made = tiny.job(folder, task=tiny.Brighter(dropout=0.0), steps=8, batch=8, accumulate=2)
         plan = made.plan.model_copy(update={"world": world, "rank_batch": made.plan.batch // world})
         made.plan = plan
         made.feed = type(made.feed)(tiny.Blobs(), tiny.READS, plan, tiny.CPU)
@@ -97,7 +69,7 @@ def test_two_processes_train_as_one_and_stop_as_one(tiny, tmp_path):
         distributed.barrier()
         assert cut.run.step == 1
 
-    assert in_two_processes(work) == []
+    assert tiny.in_two_processes(work) == []
     one, two = job(tmp_path / "one", 1), job(tmp_path / "two", 2)
     fit(*one.parts, one.validate)
     first, second = one.run.load(), two.run.load()
@@ -106,3 +78,73 @@ def test_two_processes_train_as_one_and_stop_as_one(tiny, tmp_path):
         torch.testing.assert_close(value, second["task"][name])
     for a, b in zip(one.run.rows(), two.run.rows(), strict=True):
         assert (a.pop("split"), a) == (b.pop("split"), pytest.approx(b, rel=1e-4))
+
+
+def contrastive(tiny, norm):
+    """Two noisy views of each picture are to be closer to each other than to those of all other pictures (NT-Xent).
+
+    In double precision, so that one process and two can only differ by what matters.
+    """
+
+    class Contrast(tiny.Brighter):
+        def views(self, batch, draw):
+            x = batch.frames[:, 0, 0].double() / 255
+            return {"x": x[:, None] + draw.normal(len(x), 2, *x.shape[1:]).double()}
+
+        def forward(self, views):
+            maps = self.trunk.norm(self.trunk.conv1(views["x"].flatten(0, 1))).tanh()
+            z = self.gather(torch.nn.functional.normalize(maps.flatten(1))).unflatten(0, (-1, 2))
+            likeness = z[:, 0] @ z[:, 1].T / 0.2
+            return Answer(torch.nn.functional.cross_entropy(likeness, torch.arange(len(z))))
+
+    return Contrast(norm=norm, dropout=0.0).double()
+
+
+@pytest.mark.own_process
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_losses_with_negatives_see_those_of_all_processes(tiny, tmp_path, accumulate):
+    def job(folder, world):
+        torch.manual_seed(1)
+        made = tiny.job(folder, task=contrastive(tiny, norm=True), steps=12, batch=8, accumulate=accumulate, lr=0.1)
+        made.plan = made.plan.model_copy(update={"world": world, "rank_batch": 8 // world})
+        made.feed = type(made.feed)(tiny.Blobs(), tiny.READS, made.plan, tiny.CPU)
+        return made
+
+    assert tiny.in_two_processes(lambda rank: fit(*job(tmp_path / "two", 2).parts)) == []
+    one, two = job(tmp_path / "one", 1), job(tmp_path / "two", 2)
+    fit(*one.parts)
+    first, second = one.run.load()["task"], two.run.load()["task"]
+    begun = contrastive(tiny, norm=True).state_dict()
+    assert not torch.allclose(first["trunk.conv1.weight"], begun["trunk.conv1.weight"], rtol=0.1)
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], rtol=1e-10, atol=1e-12)
+    for a, b in zip(one.run.rows(), two.run.rows(), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-12)
+
+
+@pytest.mark.own_process
+def test_the_first_error_is_the_one_that_is_told(tiny):
+    def of_one(rank):
+        with pytest.raises(UserError if rank else Elsewhere) as raised, distributed.together():
+            if rank:
+                raise UserError("a wrong thing")
+            distributed.barrier()
+        assert (FIRST in getattr(raised.value, "__notes__", [])) == bool(rank)
+        os._exit(0)  # with its connections, as a command does
+
+    def of_both(rank):
+        with pytest.raises((UserError, Elsewhere)) as raised, distributed.together():
+            raise UserError("a wrong thing")
+        told = distributed._group["store"].add("told", FIRST in getattr(raised.value, "__notes__", []))
+        distributed.barrier()
+        assert distributed._group["store"].add("told", 0) == 1 >= told
+
+    def of_a_death(rank):
+        if rank:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with pytest.raises(WorkError, match="died or is out of reach") as raised, distributed.together():
+            distributed.barrier()
+        assert not isinstance(raised.value, Elsewhere)
+
+    for work in (of_one, of_both, of_a_death):
+        assert tiny.in_two_processes(work) == []

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from functools import partial
+from itertools import chain
 
 import pytest
 import torch
@@ -54,12 +56,17 @@ def test_a_batch_may_be_larger_than_the_dataset(tiny):
     assert sorted(Counter(r.index for r in order(0)).values()) == [2, 2, 3, 3]
 
 
-def test_ranks_share_the_batch_of_one_process(tiny):
-    train = tiny.train(batch=6, steps=8)
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_ranks_share_each_part_of_the_batch_of_one_process(tiny, accumulate):
+    train = tiny.train(batch=12, steps=8, accumulate=accumulate)
     whole = Order(tiny.Blobs(), tiny.READS, tiny.plan(train))
-    halves = [Order(tiny.Blobs(), tiny.READS, tiny.plan(train, rank_batch=3, world=2), rank) for rank in (0, 1)]
+    plan = tiny.plan(train, rank_batch=6, world=2)
+    halves = [Order(tiny.Blobs(), tiny.READS, plan, rank) for rank in (0, 1)]
+    rows = 6 // accumulate
     for step in range(8):
-        assert halves[0](step) + halves[1](step) == whole(step)
+        parts = [half(step)[n * rows : (n + 1) * rows] for n in range(accumulate) for half in halves]
+        assert list(chain.from_iterable(parts)) == whole(step)
+    assert [parts[0].first for parts in map(partial(feed_module.parts, plan), (0, 1))] == [0, rows]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

@@ -227,12 +227,10 @@ def test_weights_that_are_no_numbers_are_not_saved(tiny, tmp_path):
 
 def test_accumulated_parts_equal_the_whole_batch(tiny, tmp_path):
     plain = dict(lr=0.2, steps=6)
-    jobs = [
-        tiny.job(tmp_path / f"{n}", task=None, accumulate=n, **plain) for n in (1, 4)
-    ]  # 6 samples in 4 parts: 2, 2, 1, 1
+    jobs = [tiny.job(tmp_path / f"{n}", task=None, accumulate=n, **plain) for n in (1, 3)]
     for job in jobs:
         torch.manual_seed(0)
-        job.task = tiny.Brighter(norm=False, dropout=0.0, noise=0.0)
+        job.task = tiny.Brighter(norm=False, dropout=0.0, noise=8.0)
         fit(*job.parts)
     for first, second in zip(jobs[0].task.parameters(), jobs[1].task.parameters(), strict=True):
         torch.testing.assert_close(first, second)
