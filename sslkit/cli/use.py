@@ -43,8 +43,47 @@ def arrow(
 
 
 @app.command(rich_help_panel=PANEL)
+def embed(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run folder, or a trunk's file.", autocompletion=completion.runs)
+    ],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Pictures, videos, folders; or - for a list on stdin.")
+    ],
+    layer: Annotated[str | None, typer.Option(help="Layer of the network; by default the last.")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="What to write: .npz, .csv or .parquet.")] = Path(
+        "features.npz"
+    ),
+    every_s: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Seconds between windows of a video; 1 for pictures, for clips no gap."),
+    ] = None,
+    pool_dims: Annotated[int, typer.Option(min=1, help="Numbers to keep of a map; 1 keeps one a channel.")] = 9000,
+    batch: Annotated[int, typer.Option(min=1, help="Windows that the network sees at once.")] = 32,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write features of any pictures and videos, with their paths and times.
+
+    Example: sslkit embed runs/rotation pictures/ --out features.npz
+
+    Many: find . -name '*.mp4' | sslkit embed runs/aot - --every-s 10 --out features.csv
+    """
+    with telling(as_json) as output, output.progress() as progress:
+        from sslkit import jobs
+
+        paths = [Path(file) for file in listed(files)]
+        result = jobs.embed(run, paths, layer, out, every_s, pool_dims, batch, device, output.each, progress)
+    output.result(result)
+    if result.fields["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=PANEL)
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a trunk's file.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run folder, or a trunk's file.", autocompletion=completion.runs)
+    ],
     out: Out = None,
     format: Annotated[Literal["safetensors", "onnx", "both"], typer.Option(help="What to write.")] = "both",
     as_json: Json = False,

@@ -76,9 +76,9 @@ def prepare_item(item: Item, number: int, label: int, settings: PrepareSettings)
         yield from _video(item, item.path, {**about, "key": stem}, settings)
 
 
-def rate(source_fps: float, settings: PrepareSettings) -> float:
-    """Constant rate of the prepared clips: as set, or that of the source divided until it is at most 30."""
-    return settings.fps or source_fps / math.ceil(source_fps / _HIGHEST_FPS)
+def rate(source_fps: float, fps: float | None) -> float:
+    """Constant rate of the prepared clips: `fps` as set, or that of the source divided until it is at most 30."""
+    return fps or source_fps / math.ceil(source_fps / _HIGHEST_FPS)
 
 
 def _sound(item: Item, path: Path, about: dict[str, Any], settings: PrepareSettings) -> Iterator[Step]:
@@ -102,7 +102,7 @@ def _sound(item: Item, path: Path, about: dict[str, Any], settings: PrepareSetti
 def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSettings) -> Iterator[Step]:
     changed = path.stat().st_mtime_ns if path.exists() else 0
     probe, border = _looked_at(path, changed)
-    fps = rate(probe.fps, settings)
+    fps = rate(probe.fps, settings.fps)
     start_s, end_s = _span(item, probe.duration_s, settings)
     side_px = _reading_side(probe, border if settings.remove_borders else _WHOLE, settings)
     longest = max(1, math.floor(settings.clip_s * fps + 1e-6))

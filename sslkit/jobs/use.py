@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from sslkit.data.layouts.base import media_files
 from sslkit.demos import arrow as arrow_demo
+from sslkit.demos import embed as embedding
+from sslkit.demos.embed import Embedder
+from sslkit.demos.vectors import Vectors
 from sslkit.engine import export as exporting
-from sslkit.engine.device import pick
+from sslkit.engine.device import pick, place
 from sslkit.engine.run import Run
-from sslkit.errors import SslkitError, UserError
+from sslkit.errors import SslkitError, UserError, WorkError
+from sslkit.jobs.data import Progress
 from sslkit.jobs.learn import loaded
 from sslkit.models import trunk as trunks
 from sslkit.models.trunk import Trunk
@@ -55,6 +60,66 @@ def _arrow_settings(run: Run, learner: tasks.Task) -> arrow_demo.ArrowSettings:
         raise UserError(
             f"{run.folder / 'data.json'} does not say how the data were prepared ({error!r}): copy it again."
         ) from error
+
+
+def embed(
+    run: Path,
+    files: Sequence[Path],
+    layer: str | None = None,
+    out: Path = Path("features.npz"),
+    every_s: float | None = None,
+    pool_dims: int = 9000,
+    batch: int = 32,
+    device: str = "auto",
+    told: Callable[[Result], None] | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Features of files by the trunk of a run (a folder, or a trunk's file); see `sslkit.demos.embed`.
+
+    files: pictures and videos; all of those in a folder. layer: None takes the last. out: .npz, .csv or .parquet.
+    pool_dims: a map is averaged to the largest square that keeps at most so many numbers; 1 keeps one a channel.
+    told: called with the result of each file as it is done, {"input", "windows"} or {"input", "error", "kind"}.
+    """
+    began = time.perf_counter()
+    trunk, about = trunks.load(_files(Path(run))[0])
+    settings = embedding.settings_of(trunk, about.get("data") or {}, every_s)
+    chosen, layer = pick(device), layer or list(trunk.widths)[-1]
+    inputs, results = _expanded(files), []
+    with Vectors(out) as vectors:
+        embedder = Embedder(place(trunk, chosen), settings, layer, vectors, chosen, pool_dims, batch)
+        for number, one in enumerate(inputs):
+            results.append(embedder.add(one) if isinstance(one, Path) else one)
+            if told is not None:
+                told(results[-1])
+            if progress is not None:
+                progress(number + 1, len(inputs), str(one if isinstance(one, Path) else ""))
+        embedder.flush()
+        if len(vectors):
+            vectors.write({"layer": layer, "run": str(run)})
+    failed = sum("error" in result.fields for result in results)
+    fields = {"run": str(run), "layer": layer, "dims": vectors.dims, "windows": len(vectors)}
+    return Result(
+        name="Features",
+        fields={**fields, "inputs": len(results), "failed": failed},
+        files={"features": str(out)} if len(vectors) else {},
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _expanded(files: Sequence[Path]) -> list[Path | Result]:
+    """Files, and the media in folders; for a folder that cannot be walked or holds none, what is wrong."""
+    found: dict[Path, Path | Result] = {}
+    for path in map(Path, files):
+        try:
+            inside = list(media_files(path)) if path.is_dir() else [path]
+            if not inside:
+                raise UserError(f"{path} holds no picture and no video: name another folder.")
+            found |= {one: one for one in inside}
+        except OSError as error:
+            found[path] = embedding.failed(path, WorkError(f"{path} cannot be read: {error.strerror}."))
+        except UserError as error:
+            found[path] = embedding.failed(path, error)
+    return list(found.values())
 
 
 def export(run: Path, out: Path | None = None, format: Format = "both") -> Result:
