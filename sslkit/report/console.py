@@ -97,6 +97,14 @@ class Output:
             self.table(rows)
         return failed
 
+    def each(self, result: Result) -> None:
+        """One of many inputs whose results make one file: its object in JSON, else only what is wrong with it."""
+        if self.as_json:
+            self._line(result.record())
+        elif "error" in result.fields:
+            given, error = str(result.fields.get("input")), str(result.fields["error"])
+            self.complain(error if given in error else f"{given}: {error}")
+
     def rows(self, rows: Sequence[Row]) -> None:
         """A list of things, one object a row in JSON."""
         if self.as_json:

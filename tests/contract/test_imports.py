@@ -32,7 +32,7 @@ ALLOWED = {
     "engine": LEARNING,
     "report": {"errors", "types", "ops"},
     "evals": LEARNING | {"engine"},
-    "demos": LEARNING | {"engine", "report"},
+    "demos": LEARNING | {"engine", "evals", "report"},
     "pages": LEARNING | {"engine", "evals", "demos", "report"},
     "jobs": LEARNING | {"engine", "evals", "demos", "report", "pages"},
     "cli": BASE | {"recipe", "tasks", "jobs", "report", "doctor"},
