@@ -10,7 +10,7 @@ import typer
 
 from sslkit.cli import completion
 from sslkit.cli.app import app, telling
-from sslkit.cli.options import Json, Workers, cores
+from sslkit.cli.options import Json, Out, Workers, cores
 from sslkit.errors import UserError
 
 PANEL = "Data"
@@ -67,6 +67,34 @@ def prepare_data(
         source, out = ["", *paths][-2:]
         result = jobs.prepare_data(layout, source, Path(out), chosen, workers or cores(), progress)
     output.result(result)
+
+
+@app.command(rich_help_panel=PANEL)
+def duplicates(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DATASET...",
+            help="Prepared datasets: first what is learnt from.",
+            autocompletion=completion.datasets,
+        ),
+    ],
+    bits: Annotated[int, typer.Option(min=0, max=32, help="By how many of 64 bits two hashes may differ.")] = 6,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if there are any.")] = False,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Find near-duplicates between train and held-out splits, within a dataset and between several.
+
+    Example: sslkit duplicates data/pictures data/caltech --strict
+    """
+    with telling(as_json, " ".join(map(str, data))) as output, output.progress() as progress:
+        from sslkit import jobs
+
+        result = jobs.duplicates(data, out, bits, progress)
+    output.result(result)
+    if strict and result.fields["duplicates"]:
+        raise typer.Exit(1)
 
 
 def _assigned(overrides: Sequence[str]) -> dict[str, str]:

@@ -2,6 +2,18 @@
 
 from sslkit.jobs.data import prepare_data
 from sslkit.jobs.learn import compare, finetune, load_task, pretrain, probe
-from sslkit.jobs.use import arrow, export
+from sslkit.jobs.overlap import duplicates
+from sslkit.jobs.use import arrow, embed, export
 
-__all__ = ["arrow", "compare", "export", "finetune", "load_task", "prepare_data", "pretrain", "probe"]
+__all__ = [
+    "arrow",
+    "compare",
+    "duplicates",
+    "embed",
+    "export",
+    "finetune",
+    "load_task",
+    "prepare_data",
+    "pretrain",
+    "probe",
+]
