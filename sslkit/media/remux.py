@@ -1,0 +1,64 @@
+"""Move the sound of a file against its pictures without decoding anything: packets are copied, their times change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+
+from sslkit.errors import UserError, WorkError
+from sslkit.media.container import opened
+
+
+def with_sound_moved(source: Path, target: Path, by_s: float) -> None:
+    """Write a copy of a file whose sound is heard `by_s` later (earlier where negative); all streams are kept as coded.
+
+    The times of sound packets move by whole ticks of their stream, which are at most a sample or a millisecond. Players
+    hear no sound until the first packet of a sound that is moved later. Raises UserError when `target` exists or its
+    name asks for a format that cannot hold the streams, WorkError when the source cannot be read or the copy written.
+    """
+    if target.exists():
+        raise UserError(f"{target} is already there: move it away or name another file.")
+    partial = target.with_name(f".{target.stem}.partial{target.suffix}")
+    try:
+        with opened(source) as given:
+            _copied(given, partial, target, by_s)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _copied(given: Any, partial: Path, target: Path, by_s: float) -> None:
+    streams = [stream for stream in given.streams if stream.type in ("video", "audio", "subtitle")]
+    try:
+        with av.open(str(partial), "w") as copy:
+            into = {stream.index: copy.add_stream_from_template(stream) for stream in streams}
+            for stream in streams:
+                into[stream.index].metadata.update(stream.metadata)
+            copy.metadata.update(given.metadata)
+            for packet in _packets(given, streams, by_s):
+                packet.stream = into[packet.stream.index]
+                copy.mux(packet)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        kinds = ", ".join(sorted({stream.codec_context.name for stream in streams if stream.codec_context}))
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
+            raise WorkError(f"{target} cannot be written: {reason}.") from error
+        raise UserError(
+            f"{target} cannot hold what the source holds ({kinds}): {reason}; name a file that ends in .mkv."
+        ) from error
+
+
+def _packets(given: Any, streams: list[Any], by_s: float) -> Iterator[Any]:
+    """All packets in the order of the file, those of sound with their times moved."""
+    for packet in given.demux(streams):
+        if packet.dts is None:  # the end of a stream
+            continue
+        if packet.stream.type == "audio":
+            ticks = round(by_s / float(packet.time_base))
+            packet.dts += ticks
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+        yield packet

@@ -1,0 +1,63 @@
+"""Sound moves by what was asked, pictures stay what they were."""
+
+import av
+import numpy as np
+import pytest
+
+from sslkit.errors import UserError, WorkError
+from sslkit.media import read, remux, write
+
+RATE_HZ = 16_000
+
+
+@pytest.fixture
+def clapped(tmp_path):
+    """Two seconds in which a flash and a click come together after one."""
+    frames = np.full((50, 48, 64, 3), 40, np.uint8)
+    frames[25] = 250
+    sound = np.zeros(2 * RATE_HZ, np.int16)
+    sound[RATE_HZ : RATE_HZ + 40] = 20_000
+    path = tmp_path / "clap.mp4"
+    write.video(path, frames, 25, sound=sound, rate_hz=RATE_HZ)
+    return path
+
+
+def click_s(path) -> float:
+    heard = np.abs(read.sound(path, RATE_HZ).astype(float))
+    return float(np.argmax(np.convolve(heard, np.ones(40), "same"))) / RATE_HZ
+
+
+def packets(path, kind: str) -> list[bytes]:
+    with av.open(str(path)) as container:
+        stream = next(s for s in container.streams if s.type == kind)
+        return [bytes(packet) for packet in container.demux(stream) if packet.dts is not None]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
+@pytest.mark.parametrize("by_s", [0.2, -0.32, 0.04])
+def test_sound_moves_and_every_packet_stays(clapped, tmp_path, suffix, by_s) -> None:
+    target = tmp_path / f"moved.{suffix}"
+    before = click_s(clapped)
+    remux.with_sound_moved(clapped, target, by_s)
+    assert click_s(target) - before == pytest.approx(by_s, abs=0.002)
+    seen = read.video(target).frames
+    assert len(seen) == 50 and seen.mean((1, 2, 3)).argmax() == 25
+    assert packets(target, "video") == packets(clapped, "video") or suffix == "mkv"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clap.mp4", target.name]
+
+
+def test_there_and_back_is_where_it_was(clapped, tmp_path) -> None:
+    remux.with_sound_moved(clapped, tmp_path / "late.mp4", 0.28)
+    remux.with_sound_moved(tmp_path / "late.mp4", tmp_path / "back.mp4", -0.28)
+    assert click_s(tmp_path / "back.mp4") == pytest.approx(click_s(clapped), abs=1e-3)
+
+
+def test_nothing_is_written_over_or_left_half(clapped, tmp_path) -> None:
+    with pytest.raises(UserError, match="clap.mp4 is already there"):
+        remux.with_sound_moved(clapped, clapped, 0.1)
+    with pytest.raises(UserError, match="new.wav cannot hold what the source holds .*ends in .mkv"):
+        remux.with_sound_moved(clapped, tmp_path / "new.wav", 0.1)
+    (tmp_path / "broken.mp4").write_bytes(b"no media")
+    with pytest.raises(WorkError, match="broken.mp4 cannot be read"):
+        remux.with_sound_moved(tmp_path / "broken.mp4", tmp_path / "new.mp4", 0.1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.mp4", "clap.mp4"]
