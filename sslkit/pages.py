@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from sslkit.engine import checkpoint
 from sslkit.engine.run import Run, versions
 from sslkit.engine.validate import Validation
+from sslkit.evals.audit import Audited
 from sslkit.recipe import Plan, dump
 from sslkit.report import chart, page, picture
 from sslkit.tasks.base import Task
@@ -93,6 +96,47 @@ def of_comparison(result: Result, folder: Path) -> Result:
     page.write(
         path, page.Page(result.name, notes=result.notes, charts=charts, tables=[table], facts=facts, command=_command())
     )
+    return result
+
+
+def of_audit(result: Result, audited: Sequence[Audited], classes: Sequence[str], folder: Path) -> Result:
+    """Write audit.html and result.json into `folder`, and return the result with both paths.
+
+    What each cheater was shown and said, the accuracies beside the paper's, and what the task took for what.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, record = folder / "audit.html", folder / "result.json"
+    result.files = {**result.files, "report": str(path), "json": str(record)}
+    headline, panels, charts, tables = [], [], [], []
+    for one in audited:
+        name, said = one.shortcut.name, {"original": "without the control", "cleaned": "with the control"}
+        tables.append(page.Table(name, one.table(), f"Cue: {one.shortcut.cue}. Control: {one.shortcut.control}."))
+        for found in one.findings:
+            if found.network == "cheater":
+                title = f"{name}: the cue alone, {said[found.tested]}"
+                panels.append(replace(found.panel, title=title, note=one.shortcut.cue, columns=8))
+                if found.value is not None:
+                    headline.append(page.Figure(title, found.value, chance=result.chance))
+            elif found.trained == found.tested and len(classes) > 2:
+                title = f"{name}: the task {said[found.tested]}, turn by turn"
+                charts.append(page.Chart(title, chart.confusion(found.confusion, classes), "Rows: the right answer."))
+    page.write(
+        path,
+        page.Page(
+            title=result.name,
+            lead="A cheater sees the cue alone. Where it is above chance, the task can be solved without learning what "
+            "is meant; with the control on it must be at chance. The task itself is trained and asked in both worlds.",
+            headline=headline,
+            notes=result.notes,
+            panels=panels,
+            charts=charts,
+            tables=[*tables, page.Table("All rows", result.rows)],
+            facts=_facts(result, None),
+            command=_command(),
+        ),
+    )
+    with checkpoint.replacing(record) as file:
+        file.write(json.dumps(result.record(), indent=1).encode())
     return result
 
 

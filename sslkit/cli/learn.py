@@ -148,3 +148,50 @@ def compare(
         output.text(markdown(result.rows))
     else:
         output.result(result)
+
+
+@app.command(rich_help_panel=PANEL)
+def audit(
+    task: Annotated[
+        str, typer.Option(help="The pretext task whose shortcuts are measured.", autocompletion=completion.tasks)
+    ],
+    data: Data = None,
+    cleaned: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="The same media, prepared with the control of a shortcut.")
+    ] = None,
+    shortcut: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this one, such as camera-motion; repeatable.")
+    ] = None,
+    recipe: PretrainRecipe = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of every training.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Short for --set train.seed=N.")] = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Measure by which shortcuts a task can be solved, and whether its controls stop them.
+
+    Example: sslkit audit --task aot --out runs/audit
+
+    On your data: sslkit audit --task aot --data data/videos --cleaned data/steady --shortcut camera-motion
+    """
+    changes = [*(overrides or []), *([] if seed is None else [f"train.seed={seed}"])]
+    with telling(as_json, task) as output, output.progress() as progress:
+        from sslkit import jobs
+
+        result = jobs.audit(
+            task,
+            data or [],
+            cleaned or [],
+            shortcut or [],
+            recipe,
+            steps,
+            changes,
+            out,
+            device,
+            feeders(workers),
+            progress,
+        )
+    output.result(result)

@@ -17,6 +17,8 @@ from sslkit.ops import measures
 
 Row = dict[str, Any]
 
+_RESAMPLED = 2000
+
 
 @dataclass(frozen=True)
 class Score:
@@ -100,6 +102,20 @@ def guess_rows(guesses: Mapping[str, Mapping[str, float]]) -> list[Row]:
         for name, values in guesses.items()
         for metric, value in values.items()
     ]
+
+
+def interval(right: Tensor, unit: Sequence[Any]) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean of `right` (N,), 0 or 1, drawing whole units (N names) with replacement.
+
+    unit: what questions have in common, such as the sample or the source that they are about.
+    """
+    order = torch.from_numpy(np.unique(np.asarray(unit), return_inverse=True)[1])
+    count = torch.bincount(order).double()
+    hits = torch.zeros_like(count).index_add_(0, order, right.double())
+    drawn = torch.randint(len(count), (_RESAMPLED, len(count)), generator=torch.Generator().manual_seed(0))
+    means = hits[drawn].sum(1) / count[drawn].sum(1)
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return low, high
 
 
 def shared_groups(train: Iterable[str], test: Iterable[str]) -> list[str]:

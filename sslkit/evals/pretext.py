@@ -14,17 +14,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sslkit.data.dataset import Dataset
 from sslkit.engine.validate import Validation, validate
+from sslkit.evals.base import interval
 from sslkit.tasks.base import Task
 from sslkit.types import Result
 
 CLIPS = 3
-_RESAMPLED = 2000
 
 
 def evaluate(task: Task, dataset: Dataset, device: torch.device, workers: int = 0, batch: int = 16) -> Result:
@@ -63,7 +62,7 @@ def _row(name: str, chosen: Tensor, found: Validation) -> dict[str, Any]:
     assert found.scores is not None and found.target is not None and found.sample is not None
     scores, target, sample = found.scores[chosen], found.target[chosen], found.sample[chosen]
     right = (scores.argmax(1) == target).double()
-    low, high = _interval(right, sample)
+    low, high = interval(right, sample.tolist())
     row = {
         "label": name,
         "samples": len(set(sample.tolist())),
@@ -77,14 +76,3 @@ def _row(name: str, chosen: Tensor, found: Validation) -> dict[str, Any]:
         evidence = scores[:, 1] - scores[:, 0]
         row["pairs"] = round(float((evidence[0::2] > evidence[1::2]).double().mean()) * 100, 2)
     return row
-
-
-def _interval(right: Tensor, sample: Tensor) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean of `right` (N,), drawing whole samples with replacement."""
-    order = torch.from_numpy(np.unique(sample.numpy(), return_inverse=True)[1])
-    count = torch.bincount(order).double()
-    hits = torch.zeros_like(count).index_add_(0, order, right)
-    drawn = torch.randint(len(count), (_RESAMPLED, len(count)), generator=torch.Generator().manual_seed(0))
-    means = hits[drawn].sum(1) / count[drawn].sum(1)
-    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return low, high

@@ -1,5 +1,6 @@
 """The Python API: one function a command. Each takes plain values and returns a Result that the command line prints."""
 
+from sslkit.jobs.audit import audit
 from sslkit.jobs.data import prepare_data
 from sslkit.jobs.learn import compare, finetune, load_task, pretrain, probe
 from sslkit.jobs.overlap import duplicates
@@ -7,6 +8,7 @@ from sslkit.jobs.use import arrow, embed, export
 
 __all__ = [
     "arrow",
+    "audit",
     "compare",
     "duplicates",
     "embed",

@@ -107,7 +107,7 @@ class ArrowOfTime(Task):
             "predicted frames of a video codec differ from the frames that they were predicted from",
             "all frames are decoded, cleaned and scaled before flow is computed, alike in both directions",
             "Wei 2018 collected Motion-JPEG clips for this reason",
-            "it would need every source encoded forwards and backwards: prepared data hold flow of decoded frames only",
+            "It would need every source encoded forwards and backwards; prepared data hold flow of decoded frames.",
         ),
     )
 

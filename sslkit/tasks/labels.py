@@ -46,7 +46,7 @@ class Labels(Task):
             "clips of one recording look alike, so that a test clip is known by its neighbour in training",
             "prepare-data keeps all clips of a recording in one split",
             "the groups of UCF101 (Soomro 2012) and the splits that its authors give",
-            "prepare-data refuses splits that share a recording, so there are no data without the control",
+            "Prepare-data refuses splits that share a recording, so there are no data without the control.",
         ),
     )
 

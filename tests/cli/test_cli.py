@@ -174,6 +174,20 @@ def test_measuring_passes_everything_on(
     assert jobs.called[command][:-1] == expected
 
 
+def test_audit_passes_everything_on(jobs: Jobs) -> None:
+    line = (
+        "audit --task aot --data d --cleaned e --cleaned f --shortcut camera-motion --recipe r --steps 9 --seed 3 "
+        "--set k=v --out o --device cpu --workers 0"
+    )
+    assert cli.run(line.split()) == 0
+    folders, changes = ([Path("d")], [Path("e"), Path("f")]), ["k=v", "train.seed=3"]
+    expected = ("aot", *folders, ["camera-motion"], "r", 9, changes, Path("o"), "cpu", 0)
+    assert jobs.called["audit"][:-1] == expected
+    assert cli.run(["audit", "--task", "rotation"]) == 0
+    assert jobs.called["audit"][:7] == ("rotation", [], [], [], None, None, [])
+    assert cli.run(["audit"]) == 2
+
+
 def test_arrow_reads_a_list_from_stdin(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("# clips\n\n  a.mp4  \r\nb #2.mp4\n"))
     assert cli.run(["arrow", "x.mp4", "-", "--weights", "runs/aot", "--no-overlay"]) == 0

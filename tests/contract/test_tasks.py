@@ -1,6 +1,7 @@
 """What every task must hold, run over every file in sslkit/tasks."""
 
 import inspect
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from sslkit import recipe as recipes
 from sslkit.data.dataset import Dataset, collate
+from sslkit.data.settings import PrepareSettings
 from sslkit.engine.feed import Feed
 from sslkit.engine.fit import fit
 from sslkit.engine.run import Run
@@ -82,6 +84,30 @@ def test_shows_what_it_asked_and_names_its_sources(task: base.Task, toybox: Path
     text = inspect.getmodule(type(task)).__doc__ or ""
     assert "Source:" in text and "Departures:" in text and "Asked:" in text
     assert task.shortcuts and task.chance is not None
+
+
+def test_cheaters_of_shortcuts_can_be_asked(task: base.Task, toybox: Path) -> None:
+    for cheat in [one.cheat for one in task.shortcuts if isinstance(one.cheat, base.Cheat)]:
+        assert {*cheat.prepared, *cheat.toybox} <= set(PrepareSettings.model_fields)
+        batch = batch_of(toybox, task.reads())
+        for other in (cheat.off, cheat.on):
+            look = task.views if other is None else partial(other, task)
+            views, again = (cheat.alone(batch, Draw(0, 3), look) for _ in range(2))
+            assert torch.equal(views["x"], again["x"]) and torch.isfinite(views["x"].float()).all()
+            assert len(views["x"]) == len(views["target"]) == len(views["sample"])
+            assert set(views["target"].tolist()) <= set(range(-1, len(task.classes)))
+            pictures = cheat.drawn(views["x"])
+            assert pictures.dtype == torch.uint8 and pictures.shape[0] == len(views["x"]) and pictures.shape[3] == 3
+
+
+@pytest.mark.parametrize("name", base.names())
+def test_every_shortcut_is_measured_or_says_why_not(name: str) -> None:
+    shortcuts = base.load(name).shortcuts
+    assert shortcuts and len({one.name for one in shortcuts}) == len(shortcuts)
+    for one in shortcuts:
+        assert all((one.name, one.cue, one.control, one.source))
+        assert isinstance(one.cheat, base.Cheat) or (one.cheat[0].isupper() and one.cheat.endswith("."))
+        assert {world for cell in one.published for world in cell} <= {"original", "cleaned"}
 
 
 def test_interrupted_training_ends_with_the_same_weights(recipe: Recipe, toybox: Path, tmp_path: Path) -> None:
