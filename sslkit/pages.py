@@ -87,10 +87,13 @@ def of_comparison(result: Result, folder: Path) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "compare.html"
     result.files = {**result.files, "report": str(path)}
-    charts = []
+    charts, short = [], _told_apart([row["result"] for row in result.rows])
     for metric in dict.fromkeys(row["metric"] for row in result.rows):
-        rows = [{**row, "who": f"{row['init']} ({row['result']})"} for row in result.rows if row["metric"] == metric]
-        charts.append(page.Chart(metric, chart.bars(rows, by="who", chance=rows[0]["chance"], x_label=metric)))
+        rows = [row for row in result.rows if row["metric"] == metric]
+        named = [{**row, "who": f"{row['init']} ({short[row['result']]})"} for row in rows]
+        chances = {row["chance"] for row in rows}
+        chance = chances.pop() if len(chances) == 1 else None
+        charts.append(page.Chart(metric, chart.bars(named, by="who", chance=chance, x_label=metric)))
     table = page.Table("All results", result.rows)
     facts = {key: str(value) for key, value in result.fields.items()}
     page.write(
@@ -138,6 +141,16 @@ def of_audit(result: Result, audited: Sequence[Audited], classes: Sequence[str],
     with checkpoint.replacing(record) as file:
         file.write(json.dumps(result.record(), indent=1).encode())
     return result
+
+
+def _told_apart(names: Sequence[str]) -> dict[str, str]:
+    """Paths by those of their parts in which they differ, for labels that are short."""
+    parts = {name: Path(name).parts for name in names}
+    same = [len(set(column)) == 1 for column in zip(*parts.values(), strict=False)]
+    first = same.index(False) if False in same else max(0, len(same) - 1)
+    ends = [len(set(column)) == 1 for column in zip(*(reversed(p[first:]) for p in parts.values()), strict=False)]
+    last = ends.index(False) if False in ends else 0
+    return {name: "/".join(p[first : len(p) - last]) or name for name, p in parts.items()}
 
 
 def _by_split(run: Run, name: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sslkit import cli, jobs
+from sslkit import cli, jobs, pages
 from sslkit.errors import UserError
 from sslkit.evals.compare import compare, read
 from sslkit.models import trunk as trunks
@@ -144,3 +144,20 @@ def test_an_evaluation_does_not_write_over_the_result_of_a_run(colours: Path, tm
         jobs.probe([run], [colours], out=run, device="cpu")
     with pytest.raises(UserError, match="result of its own"):
         jobs.finetune([run], [colours], out=run, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["runs/a/probe-x", "runs/b/probe-x"], ["a", "b"]),
+        (
+            ["runs/a/probe-x/result.json", "runs/b/p/result.json", "runs/b"],
+            ["a/probe-x/result.json", "b/p/result.json", "b"],
+        ),
+        (["/tmp/runs/a", "/tmp/runs/b"], ["a", "b"]),
+        (["runs/a"], ["a"]),
+        (["a", "a/b"], ["a", "a/b"]),
+    ],
+)
+def test_labels_of_a_chart_are_what_tells_results_apart(names: list[str], labels: list[str]) -> None:
+    assert pages._told_apart(names) == dict(zip(names, labels, strict=True))
