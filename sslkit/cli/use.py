@@ -43,6 +43,39 @@ def arrow(
 
 
 @app.command(rich_help_panel=PANEL)
+def sync(
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Files, or - for a list on stdin.")],
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Run folder of lip_sync.", autocompletion=completion.runs),
+    ] = None,
+    method: Annotated[
+        Literal["lip-sync", "cca"], typer.Option(help="cca compares the mouth with onsets, and needs no weights.")
+    ] = "lip-sync",
+    fix: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write copies whose sound is in time: a file or a folder.")
+    ] = None,
+    reach_frames: Annotated[int, typer.Option(min=2, max=100, help="Largest offset, in frames of 1/25 s.")] = 15,
+    detector: Annotated[Path | None, typer.Option(metavar="ONNX", help="A YuNet face detector.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Say by how much the sound of talking people is late or early, and mend it.
+
+    Example: sslkit sync talk.mp4 --weights runs/lip_sync --fix mended.mp4
+
+    Many: ls clips/*.mp4 | sslkit sync - --method cca --json
+    """
+    with telling(as_json) as output:
+        from sslkit import jobs
+
+        chosen = [Path(video) for video in listed(videos)]
+        failed = output.results(jobs.sync(chosen, weights, method, fix, reach_frames, detector, device))
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=PANEL)
 def embed(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="Run folder, or a trunk's file.", autocompletion=completion.runs)

@@ -148,8 +148,16 @@ class LipSync(Task):
 
     def embedded(self, views: Views) -> tuple[Tensor, Tensor]:
         """Vectors (B, windows, D) of length 1, of pictures and of sound, one of each for every window."""
-        sight, sound = self.sight.dense(views["frames"]), self.sound.dense(views["sound"])
-        return F.normalize(sight.float(), dim=-1), F.normalize(sound.float(), dim=-1)
+        sight = F.normalize(self.sight.dense(views["frames"]).float(), dim=-1)
+        return sight, self.heard(views["sound"])
+
+    def seen(self, frames: Tensor) -> Tensor:
+        """Vectors (B, T - 4, D) of length 1 of pictures (B, T, 3, S, S) as they were prepared."""
+        return F.normalize(self.sight.dense(self._cropped(frames.float())).float(), dim=-1)
+
+    def heard(self, sound: Tensor) -> Tensor:
+        """Vectors (B, windows, D) of length 1 of sound (B, N) on the scale of int16."""
+        return F.normalize(self.sound.dense(sound).float(), dim=-1)
 
     def forward(self, views: Views) -> Answer:
         sight, sound = self.embedded(views)

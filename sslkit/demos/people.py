@@ -1,0 +1,139 @@
+"""The people in a video: their faces followed through its shots, and their mouths seen and sounds heard as vectors.
+
+The file is decoded twice, small to find faces, large to cut them out, so that an hour needs no more memory than a
+minute, and nothing is computed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sslkit.media import faces, read, shots
+from sslkit.media.faces import Track
+from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES
+
+Frames = NDArray[np.uint8]
+See = Callable[[Tensor], Tensor]
+"""Frames (1, T, 3, S, S) uint8 to vectors (T - 4, D)."""
+Hear = Callable[[Tensor], Tensor]
+"""Sound (1, N) int16 to vectors (windows, D), one for every 640 samples."""
+
+_LOOK_EVERY = 5
+_CHUNK_FRAMES = 100
+_DETECT_PX = 360
+_LARGEST_PX = 720
+_SLACK_FRAMES = 5
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A face that is not judged. track: where it is, in pixels of the video. reason: one clause."""
+
+    track: Track
+    reason: str
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The faces of a video at 25 frames a second, boxes in its pixels. frames: of the video at that rate."""
+
+    frames: int
+    tracks: list[Track]
+    refused: list[Refused]
+
+
+def followed(video: Path, least_frames: int, least_px: int, find: faces.Finder) -> Faces:
+    """Follow the faces of a video; those that are seen too shortly, too small or from the side are refused."""
+    about = read.probe(video)
+    scale = min(1.0, _DETECT_PX / min(about.height, about.width))
+    side_px = round(min(about.height, about.width) * scale) // 2 * 2
+    found, cuts, seen = [], shots.Cuts(FPS), 0
+    changes: list[int] = []
+    for chunk in read.video_chunks(video, FPS, side_px, _CHUNK_FRAMES):
+        changes += cuts.add(chunk)
+        for number in range(-seen % _LOOK_EVERY, len(chunk), _LOOK_EVERY):
+            boxes = find(chunk[number])
+            boxes[:, :4] *= min(about.height, about.width) / side_px
+            found.append((seen + number, boxes))
+        seen += len(chunk)
+    tracks = faces.follow(found, seen, changes)
+    refused = [Refused(track, why) for track in tracks if (why := _why_not(track, least_frames, least_px))]
+    return Faces(seen, [track for track in tracks if all(track is not one.track for one in refused)], refused)
+
+
+def _why_not(track: Track, least_frames: int, least_px: int) -> str | None:
+    if len(track.boxes) < least_frames:
+        return f"seen for {len(track.boxes) / FPS:.1f} s, less than {least_frames / FPS:.1f} s"
+    if track.size_px < least_px:
+        return f"{track.size_px:.0f} px large, below {least_px} px"
+    if track.profile > 0.5:
+        return "seen from the side"
+    return None
+
+
+@torch.inference_mode()
+def seen(video: Path, tracks: Sequence[Track], see: See, side_px: int, part: faces.Part) -> list[Tensor]:
+    """Vectors of each track, (T - 4, D): vector t is of its frames t .. t + 4."""
+    parts: list[list[Tensor]] = [[] for _ in tracks]
+    held: list[Frames] = [np.zeros((0, side_px, side_px, 3), np.uint8) for _ in tracks]
+    for first, chunk, scale in _large(video):
+        for number, track in enumerate(tracks):
+            begin, end = max(first, track.start), min(first + len(chunk), track.end)
+            if begin >= end:
+                continue
+            boxes = track.boxes[begin - track.start : end - track.start] * scale
+            cut = faces.crops(chunk[begin - first : end - first], boxes, side_px, part)
+            clip = np.concatenate([held[number], cut])
+            if len(clip) >= WINDOW_FRAMES:
+                parts[number].append(see(torch.from_numpy(clip).permute(0, 3, 1, 2)[None]).cpu())
+                clip = clip[1 - WINDOW_FRAMES :]
+            held[number] = clip
+    return [torch.cat(found) if found else torch.zeros(0, 1) for found in parts]
+
+
+def _large(video: Path) -> Iterator[tuple[int, Frames, float]]:
+    """(number of the first frame, frames, their scale) of chunks large enough to cut faces out."""
+    about = read.probe(video)
+    short = min(about.height, about.width)
+    side_px = min(short, _LARGEST_PX) // 2 * 2
+    first = 0
+    for chunk in read.video_chunks(video, FPS, side_px, _CHUNK_FRAMES):
+        yield first, chunk, side_px / short
+        first += len(chunk)
+
+
+@torch.inference_mode()
+def heard(video: Path, frames: int, hear: Hear) -> Tensor:
+    """Vectors of the sound of so many frames, (frames - 4, D): vector t is heard with the frames t .. t + 4.
+
+    Where there is not a single sound, as after the end of the sound stream, vectors are not numbers.
+    """
+    # A window of sound is a little longer than five frames, with the same middle.
+    early_s = (WINDOW - WINDOW_FRAMES * HOP) / 2 / RATE_HZ
+    found = []
+    for first in range(0, max(0, frames - WINDOW_FRAMES + 1), _CHUNK_FRAMES):
+        last = min(first + _CHUNK_FRAMES, frames - WINDOW_FRAMES + 1)
+        # Some more on either side, so that the windows at the edges of a chunk hear what they would hear in the whole.
+        begin, end = max(0, first - _SLACK_FRAMES), last + _SLACK_FRAMES
+        samples = (end - begin - 1) * HOP + WINDOW
+        sound = _sound(video, begin / FPS - early_s, samples)
+        vectors = hear(torch.from_numpy(sound)[None]).cpu()
+        silent = torch.from_numpy(np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[::HOP].any(1)).logical_not()
+        vectors[silent] = torch.nan
+        found.append(vectors[first - begin : last - begin])
+    return torch.cat(found) if found else torch.zeros(0, 1)
+
+
+def _sound(video: Path, start_s: float, samples: int) -> NDArray[np.int16]:
+    """Sound from a time that may lie a little before the first picture; zeros where there is none."""
+    begin_s = max(0.0, start_s)
+    missing = round((begin_s - start_s) * RATE_HZ)
+    sound = read.sound(video, RATE_HZ, begin_s, begin_s + (samples - missing) / RATE_HZ)
+    return np.pad(sound, (missing, samples - missing - len(sound)))

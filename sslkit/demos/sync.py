@@ -1,0 +1,235 @@
+"""By how much is the sound of a video late or early? Asked of every face that talks, and answered in seconds and words.
+
+Distances between what a mouth does and what is heard are averaged over a track for each offset of a range; the offset
+where they are least is the answer, how far that is under the median says how sure it is. Only frames whose whole range
+exists take part, so that nothing is compared with padding; an answer at an end of the range is none.
+
+Source: Chung and Zisserman, "Out of time: automated lip sync in the wild", ACCV workshops 2016. Departures: networks of
+this package; a training-free method, how open the mouth is against onsets of the sound, as control.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslkit.demos import people
+from sslkit.errors import WorkError
+from sslkit.media import faces, read
+from sslkit.media.faces import Track
+from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES
+from sslkit.ops import onset
+from sslkit.ops.offsets import best_offset, offset_distances
+from sslkit.tasks.lip_sync import LipSync
+from sslkit.types import Result
+
+Verdict = Literal["in sync", "sound late", "sound early", "not found", "no face"]
+
+_MOUTH_PX = 64
+
+
+class Watcher(Protocol):
+    """What sees mouths and hears sound: vectors whose distance is least where they belong together."""
+
+    @property
+    def side_px(self) -> int:
+        """Side of the squares that are cut out."""
+
+    @property
+    def part(self) -> faces.Part:
+        """What they show."""
+
+    def see(self, frames: Tensor) -> Tensor:
+        """Frames (1, T, 3, S, S) uint8 to vectors (T - 4, D)."""
+
+    def hear(self, sound: Tensor) -> Tensor:
+        """Sound (1, N) int16 to vectors (windows, D)."""
+
+
+@dataclass(frozen=True)
+class SyncSettings:
+    """reach_frames: the range of offsets, to either side. least_s: of a track; least_px: of a face.
+
+    sure: confidence from which an answer is given. near_frames: offsets up to this are in sync.
+    """
+
+    reach_frames: int = 15
+    least_s: float = 1.5
+    least_px: int = 40
+    sure: float = 0.05
+    near_frames: int = 1
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One track with its curve of mean distances (2 reach + 1,), the rows it is the mean of, and what it says."""
+
+    track: Track
+    curve: Tensor
+    rows: int
+    offset: int | None
+    confidence: float
+
+
+def sync(video: Path, watcher: Watcher, settings: SyncSettings, find: faces.Finder) -> Result:
+    """Measure a video; see `Result.fields` in the README (`offset_s` is positive where the sound is late).
+
+    Raises WorkError for a file without pictures or without sound.
+    """
+    began = time.perf_counter()
+    about = read.probe(video)
+    if not about.has_video or not about.has_sound:
+        raise WorkError(f"{video} has no {'pictures' if about.has_sound else 'sound'}: there is nothing to compare.")
+    least = max(round(settings.least_s * FPS), 2 * settings.reach_frames + WINDOW_FRAMES + 1)
+    found = people.followed(video, least, settings.least_px, find)
+    heard = _measured(video, found, watcher, settings) if found.tracks else []
+    offset, confidence = _together(heard, settings)
+    covered = sum(one.rows for one in heard) / max(1, found.frames)
+    return Result(
+        name="sync",
+        fields={
+            "input": str(video),
+            "offset_s": None if offset is None else round(offset / FPS, 3),
+            "offset_frames": offset,
+            "fps": FPS,
+            "confidence": round(confidence, 4),
+            "verdict": _verdict(offset, bool(found.tracks), settings),
+            "container_offset_s": round(about.sound_start_s - about.video_start_s, 4),
+            "coverage": round(min(1.0, covered), 4),
+            "tracks": [_told(one) for one in heard],
+        },
+        notes=_notes(video, found, heard, offset, settings),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _measured(video: Path, found: people.Faces, watcher: Watcher, settings: SyncSettings) -> list[Heard]:
+    sights = people.seen(video, found.tracks, watcher.see, watcher.side_px, watcher.part)
+    sound = people.heard(video, found.frames, watcher.hear)
+    return [_searched(track, sight, sound, settings) for track, sight in zip(found.tracks, sights, strict=True)]
+
+
+def _searched(track: Track, sight: Tensor, sound: Tensor, settings: SyncSettings) -> Heard:
+    """The distances of a track to the sound around it, which may reach beyond the track."""
+    reach = settings.reach_frames
+    first, last = max(track.start, reach), min(track.start + len(sight), len(sound) - reach)
+    rows = torch.zeros(0, 2 * reach + 1)
+    if last > first:
+        inner = sight[first - track.start : last - track.start]
+        # The search leaves out as many frames as its range at either end: they are no frames of the track.
+        padded = torch.nn.functional.pad(inner, (0, 0, reach, reach))
+        rows = offset_distances(padded, sound[first - reach : last + reach], reach)
+        rows = rows[rows.isfinite().all(1)]
+    if not len(rows):
+        return Heard(track, torch.full((2 * reach + 1,), torch.nan), 0, None, 0.0)
+    curve = rows.mean(0)
+    best = best_offset(curve)
+    sure = bool(best.found) and float(best.confidence) >= settings.sure
+    return Heard(track, curve, len(rows), int(best.frames) if sure else None, float(best.confidence))
+
+
+def _together(heard: list[Heard], settings: SyncSettings) -> tuple[int | None, float]:
+    """The offset of the file and how sure it is: that of the tracks that speak, by all of their frames."""
+    speaking = [one for one in heard if one.offset is not None]
+    if not speaking:
+        return None, max((one.confidence for one in heard), default=0.0)
+    weights = torch.tensor([float(one.rows) for one in speaking])
+    curve = (torch.stack([one.curve for one in speaking]) * weights[:, None]).sum(0) / weights.sum()
+    best = best_offset(curve)
+    sure = bool(best.found) and float(best.confidence) >= settings.sure
+    return (int(best.frames) if sure else None), float(best.confidence)
+
+
+def _verdict(offset: int | None, faces_seen: bool, settings: SyncSettings) -> Verdict:
+    if not faces_seen:
+        return "no face"
+    if offset is None:
+        return "not found"
+    if abs(offset) <= settings.near_frames:
+        return "in sync"
+    return "sound late" if offset > 0 else "sound early"
+
+
+def _told(one: Heard) -> dict[str, Any]:
+    track = one.track
+    return {
+        "start_s": round(track.start / FPS, 3),
+        "end_s": round(track.end / FPS, 3),
+        "box": [round(float(value), 1) for value in np.median(track.boxes, 0)],
+        "offset_s": None if one.offset is None else round(one.offset / FPS, 3),
+        "confidence": round(one.confidence, 4),
+        "verdict": "speaks" if one.offset is not None else "not this voice",
+    }
+
+
+def _notes(
+    video: Path, found: people.Faces, heard: list[Heard], offset: int | None, settings: SyncSettings
+) -> list[str]:
+    """What a person would want to know beside the numbers."""
+    notes = []
+    if offset is not None:
+        way = "late: play it earlier" if offset > 0 else "early: play it later"
+        far = f"{abs(offset) / FPS:.2f} s ({abs(offset)} frames of 1/25 s) {way} by as much"
+        notes.append(f"{video}: the sound is {'in sync' if abs(offset) <= settings.near_frames else far}.")
+    elif heard and all(one.rows == 0 for one in heard):
+        notes.append(f"{video}: there is no sound while a face is seen.")
+    elif heard:
+        notes.append(f"{video}: no face moves with this sound within {settings.reach_frames / FPS:.1f} s.")
+    if found.refused:
+        reasons = "; ".join(sorted({one.reason for one in found.refused}))
+        notes.append(f"{video}: {len(found.refused)} faces were not judged ({reasons}).")
+    if not found.tracks and not found.refused:
+        notes.append(f"{video}: no face was found.")
+    return notes
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The networks of a run of lip_sync. side_px, part: as its data were prepared."""
+
+    task: LipSync
+    device: torch.device
+    side_px: int
+    part: faces.Part
+
+    def see(self, frames: Tensor) -> Tensor:
+        """Vectors of length 1, (T - 4, D)."""
+        return self.task.seen(frames.to(self.device))[0]
+
+    def hear(self, sound: Tensor) -> Tensor:
+        """Vectors of length 1, (windows, D)."""
+        return self.task.heard(sound.to(self.device))[0]
+
+
+class Opening:
+    """The training-free method: how dark the middle of a mouth is, as an open one is, against onsets of the sound.
+
+    Vectors are single numbers, standardised over a chunk.
+    """
+
+    side_px: int = _MOUTH_PX
+    part: faces.Part = "mouth"
+
+    def see(self, frames: Tensor) -> Tensor:
+        """How dark each window's middle frame is inside, compared with around it, (T - 4, 1)."""
+        gray = frames[0].float().mean(1)
+        height, width = gray.shape[1:]
+        inside = gray[:, height * 13 // 32 : height * 22 // 32, width * 9 // 32 : width * 23 // 32]
+        darkness = gray.mean((1, 2)) - inside.mean((1, 2))
+        return _standard(darkness[2:-2])
+
+    def hear(self, sound: Tensor) -> Tensor:
+        """How much louder it gets in each window's middle, (windows, 1)."""
+        windows = (sound.shape[-1] - WINDOW) // HOP + 1
+        found = onset.onsets(sound[0], RATE_HZ, FPS, frames=windows + WINDOW_FRAMES - 1)
+        return _standard(found[2 : windows + 2])
+
+
+def _standard(values: Tensor) -> Tensor:
+    return ((values - values.mean()) / (values.std(correction=0) + 1e-6))[:, None]

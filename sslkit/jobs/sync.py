@@ -1,0 +1,100 @@
+"""Sound and picture of videos of people who talk: measured and mended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from sslkit.demos import sync as demo
+from sslkit.demos.sync import Opening, SyncSettings, Trained, Watcher
+from sslkit.engine.device import pick, place
+from sslkit.errors import SslkitError, UserError
+from sslkit.jobs.learn import loaded
+from sslkit.media import faces, remux
+from sslkit.tasks.lip_sync import LipSync
+from sslkit.types import Result
+
+Method = Literal["lip-sync", "cca"]
+
+# For cca from training clips of 15 people: 8 of 10 answers that it gives are right, and 2 of 10 voices of somebody else
+# get one.
+_SURE = {"lip-sync": 0.05, "cca": 0.3}
+
+
+def sync(
+    videos: Sequence[Path],
+    weights: Path | None = None,
+    method: Method = "lip-sync",
+    fix: Path | None = None,
+    reach_frames: int = 15,
+    detector: Path | None = None,
+    device: str = "auto",
+) -> Iterator[Result]:
+    """By how much the sound of each video is late; one that cannot be measured gives a result with an error.
+
+    weights: a run of lip_sync, for the method "lip-sync"; "cca" needs none. fix: a file (of one video) or a folder for
+    copies in which the sound is in time, measured again as `fixed_offset_s`. reach_frames: the largest offset that is
+    looked for, in frames of 1/25 s. detector: a YuNet face detector, .onnx.
+    """
+    watcher = _watcher(weights, method, device)
+    settings, find = SyncSettings(reach_frames=reach_frames, sure=_SURE[method]), faces.finder(detector)
+    targets = _targets(videos, fix)
+    for video in videos:
+        try:
+            result = demo.sync(Path(video), watcher, settings, find)
+            if fix is not None:
+                _fixed(result, Path(video), targets[Path(video)], watcher, settings, find)
+            yield result
+        except SslkitError as error:
+            yield Result(name="sync", fields={"input": str(video), "error": str(error), "kind": error.kind})
+
+
+def _watcher(weights: Path | None, method: Method, device: str) -> Watcher:
+    if method == "cca":
+        if weights is not None:
+            raise UserError("The method cca learns nothing: leave --weights out, or --method.")
+        return Opening()
+    if weights is None:
+        raise UserError("Nothing says whose weights to use: give --weights RUN of lip_sync, or --method cca.")
+    learner, run, _ = loaded(weights)
+    if not isinstance(learner, LipSync):
+        raise UserError(f"{weights} learnt {run.recipe.task}; sslkit sync needs a run of lip_sync.")
+    chosen, prepared = pick(device), run.data[0]["settings"]
+    part: faces.Part = "face" if prepared.get("faces") == "face" else "mouth"
+    place(learner, chosen)
+    return Trained(learner, chosen, int(prepared["short_side_px"]), part)
+
+
+def _targets(videos: Sequence[Path], fix: Path | None) -> dict[Path, Path]:
+    """Where the mended copy of each video goes. Raises UserError before anything is measured."""
+    if fix is None:
+        return {}
+    folder = fix.is_dir() or len(videos) > 1 or not fix.suffix
+    targets = {Path(video): fix / Path(video).name if folder else fix for video in videos}
+    if len(set(targets.values())) < len(targets):
+        raise UserError(f"Two of the videos have the same name, so both cannot be mended into {fix}: do them apart.")
+    there = next((path for path in targets.values() if path.exists()), None)
+    if there is not None:
+        raise UserError(f"{there} is already there: move it away or give another --fix.")
+    if folder:
+        fix.mkdir(parents=True, exist_ok=True)
+    return targets
+
+
+def _fixed(
+    result: Result, video: Path, target: Path, watcher: Watcher, settings: SyncSettings, find: faces.Finder
+) -> None:
+    """Write the copy, and measure it again; both are told in the result."""
+    offset_s = result.fields["offset_s"]
+    if not offset_s:
+        why = "the sound is in time" if offset_s == 0 else "the offset was not found"
+        result.notes.append(f"{video}: {why}, so nothing was written.")
+        return
+    remux.with_sound_moved(video, target, -offset_s)
+    again = demo.sync(target, watcher, settings, find)
+    result.fields |= {"fixed": str(target), "fixed_offset_s": again.fields["offset_s"]}
+    result.files["fixed"] = str(target)
+    measured = again.fields["offset_s"]
+    said = "not found any more" if measured is None else f"{measured:.2f} s"
+    result.notes.append(f"{target}: the sound was moved by {-offset_s:+.2f} s; measured again it is {said}.")

@@ -1,0 +1,159 @@
+"""Offsets are found to the frame in videos whose every frame and sound tell their time, across chunks and shots."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from sslkit import jobs
+from sslkit.demos import people, sync
+from sslkit.demos.sync import Opening, SyncSettings
+from sslkit.errors import UserError, WorkError
+from sslkit.media import write
+from sslkit.models.lips import HOP, WINDOW
+
+jobs_sync = sys.modules["sslkit.jobs.sync"]  # the name stands for the function
+FRAMES, SIDE = 230, 96
+BOX = np.array([[20, 16, 76, 72, 0]], np.float32)
+
+
+class Codes:
+    """Sees how bright a window's middle frame is, hears how loud that time is, both as the number that was drawn."""
+
+    side_px = 16
+    part = "face"
+
+    def see(self, frames: torch.Tensor) -> torch.Tensor:
+        return ((frames[0, 2:-2].float().mean((1, 2, 3)) - 50) / 150)[:, None]
+
+    def hear(self, sound: torch.Tensor) -> torch.Tensor:
+        middle = sound[0].float().unfold(0, WINDOW, HOP)[:, (WINDOW - HOP) // 2 : (WINDOW + HOP) // 2]
+        return (middle.square().mean(1).sqrt() / 6000)[:, None]
+
+
+def coded(tmp_path, offset: int, seed: int = 0, voice: int = 0, name: str = "v.mkv"):
+    """A video whose brightness is drawn for each frame, and its sound, which follows `offset` frames later."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.uniform(0.1, 1, FRAMES)
+    other = drawn if not voice else np.random.default_rng(voice).uniform(0.1, 1, FRAMES)
+    frames = np.broadcast_to((50 + 150 * drawn).astype(np.uint8)[:, None, None, None], (FRAMES, SIDE, SIDE, 3))
+    loud = np.roll(other, offset).repeat(HOP) * 6000
+    path = tmp_path / name
+    write.video(path.with_suffix(".mp4"), frames, 25, sound=(loud * rng.choice([-1, 1], len(loud))).astype(np.int16))
+    return path.with_suffix(".mp4")
+
+
+@pytest.fixture(autouse=True)
+def no_cuts(monkeypatch):
+    """Frames of random brightness would all be shots."""
+    monkeypatch.setattr(people.shots.Cuts, "add", lambda self, frames: [])
+
+
+def everywhere(picture: np.ndarray) -> np.ndarray:
+    return BOX.copy()
+
+
+@pytest.mark.parametrize("offset", [-11, 0, 1, 14])
+def test_the_offset_is_found_to_the_frame(tmp_path, offset) -> None:
+    path = coded(tmp_path, offset)
+    result = sync.sync(path, Codes(), SyncSettings(), everywhere)
+    told = result.record()
+    json.dumps(told)
+    assert told["offset_frames"] == offset and told["offset_s"] == pytest.approx(offset / 25)
+    assert told["verdict"] == ("in sync" if abs(offset) < 2 else "sound late" if offset > 0 else "sound early")
+    assert told["confidence"] > 0.1 and told["coverage"] > 0.8 and len(told["tracks"]) == 1
+    assert told["tracks"][0]["box"] == pytest.approx(BOX[0, :4].tolist(), abs=1.5)
+    words = {0: "in sync", 1: "in sync", 14: "0.56 s (14 frames of 1/25 s) late: play it earlier by as much"}
+    assert words.get(offset, "early: play it later") in result.notes[0]
+
+
+def test_an_offset_beyond_the_range_is_not_found(tmp_path) -> None:
+    told = sync.sync(coded(tmp_path, 16), Codes(), SyncSettings(), everywhere).fields
+    assert (told["offset_s"], told["verdict"]) == (None, "not found")
+
+
+def test_another_voice_is_told(tmp_path) -> None:
+    told = sync.sync(coded(tmp_path, 0, voice=7), Codes(), SyncSettings(), everywhere).fields
+    assert told["verdict"] == "not found" and told["tracks"][0]["verdict"] == "not this voice"
+    assert told["confidence"] < 0.05
+
+
+def test_who_speaks_of_two_is_told(tmp_path) -> None:
+    path = coded(tmp_path, 4)
+    second = np.array([[2, 2, 12, 12, 0]], np.float32)
+
+    class Two(Codes):
+        def see(self, frames: torch.Tensor) -> torch.Tensor:
+            # the smaller face is cut out as well, but says nothing of the sound
+            seen = super().see(frames)
+            return seen if self.first else torch.rand(seen.shape, generator=torch.Generator().manual_seed(1))
+
+    watcher = Two()
+    order = iter([True, False] * 10)
+    original = Two.see
+
+    def see(frames: torch.Tensor) -> torch.Tensor:
+        watcher.first = next(order)
+        return original(watcher, frames)
+
+    watcher.see = see  # type: ignore[method-assign]
+    told = sync.sync(path, watcher, SyncSettings(least_px=5), lambda _: np.concatenate([BOX, second])).fields
+    assert told["offset_frames"] == 4
+    # tracks come from left to right, the smaller one first
+    assert sorted(track["verdict"] for track in told["tracks"]) == ["not this voice", "speaks"]
+
+
+def test_no_face_small_faces_and_no_sound_are_told(tmp_path) -> None:
+    path = coded(tmp_path, 0)
+    none = sync.sync(path, Codes(), SyncSettings(), lambda _: np.zeros((0, 5), np.float32))
+    assert none.fields["verdict"] == "no face" and "no face was found" in none.notes[0]
+    small = sync.sync(path, Codes(), SyncSettings(least_px=100), everywhere)
+    assert small.fields["verdict"] == "no face" and "56 px large, below 100 px" in small.notes[0]
+    write.video(tmp_path / "silent.mp4", np.full((60, SIDE, SIDE, 3), 90, np.uint8), 25)
+    with pytest.raises(WorkError, match="silent.mp4 has no sound: there is nothing to compare"):
+        sync.sync(tmp_path / "silent.mp4", Codes(), SyncSettings(), everywhere)
+    quiet = np.zeros(60 * HOP, np.int16)
+    write.video(tmp_path / "zeros.mp4", np.full((60, SIDE, SIDE, 3), 90, np.uint8), 25, sound=quiet)
+    zeros = sync.sync(tmp_path / "zeros.mp4", Codes(), SyncSettings(), everywhere)
+    assert zeros.fields["verdict"] == "not found" and "there is no sound while a face is seen" in zeros.notes[0]
+
+
+def test_open_mouths_and_onsets_agree_where_they_belong_together() -> None:
+    rng = np.random.default_rng(0)
+    opens = rng.uniform(0, 1, 120) > 0.8
+    frames = np.full((120, 64, 64), 150.0)
+    frames[:, 26:44, 18:46] -= 60 * opens[:, None, None]
+    sight = Opening().see(torch.from_numpy(frames).to(torch.uint8)[None, :, None].expand(1, 120, 3, 64, 64))
+    loud = opens.repeat(HOP) * 3000.0 + 20
+    early = (WINDOW - 5 * HOP) // 2
+    heard = np.pad(loud * rng.choice([-1, 1], len(loud)), (early, WINDOW))[: 115 * HOP + WINDOW]
+    sound = Opening().hear(torch.from_numpy(heard).to(torch.int16)[None])
+    assert sight.shape == sound.shape == (116, 1)
+    right, *wrong = (np.corrcoef(sight[:, 0], np.roll(sound[:, 0], k))[0, 1] for k in (0, 3, 9, -5))
+    assert right > 0.6 and np.abs(wrong).max() < right / 2
+
+
+def test_the_command_measures_mends_and_measures_again(tmp_path, monkeypatch) -> None:
+    path = coded(tmp_path, 9)
+    monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.faces, "finder", lambda _: everywhere)
+    (told,) = jobs.sync([path], fix=tmp_path / "mended.mp4")
+    assert (told.fields["offset_frames"], told.fields["fixed_offset_s"]) == (9, 0)
+    assert "moved by -0.36 s; measured again it is 0.00 s" in told.notes[-1]
+    with pytest.raises(UserError, match="mended.mp4 is already there"):
+        list(jobs.sync([path], fix=tmp_path / "mended.mp4"))
+    (tmp_path / "no.mp4").write_bytes(b"nothing")
+    bad, good = jobs.sync([tmp_path / "no.mp4", tmp_path / "mended.mp4"], fix=tmp_path / "folder")
+    assert bad.fields["kind"] == "work" and "no.mp4 cannot be read" in bad.fields["error"]
+    assert "the sound is in time, so nothing was written" in good.notes[-1] and "fixed" not in good.fields
+
+
+def test_what_cannot_be_asked_is_said(tmp_path) -> None:
+    with pytest.raises(UserError, match="give --weights RUN of lip_sync, or --method cca"):
+        next(jobs.sync([tmp_path / "a.mp4"]))
+    with pytest.raises(UserError, match="leave --weights out"):
+        next(jobs.sync([tmp_path / "a.mp4"], weights=tmp_path, method="cca"))
+    with pytest.raises(UserError, match="same name"):
+        next(jobs.sync([tmp_path / "a" / "v.mp4", tmp_path / "b" / "v.mp4"], method="cca", fix=tmp_path / "out"))
