@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from sslkit.engine import checkpoint
 from sslkit.engine.run import Run, versions
 from sslkit.engine.validate import Validation
 from sslkit.evals.audit import Audited
-from sslkit.recipe import Plan, dump
+from sslkit.recipe import Plan, Recipe, dump
 from sslkit.report import chart, page, picture
 from sslkit.tasks.base import Task
-from sslkit.types import Panel, Result
+from sslkit.types import Panel, Reads, Result
+
+_LABELS = 50
+"""Rows of a table of labels; a page is for people."""
 
 
 def of_training(run: Run, plan: Plan, task: Task, judged: Validation | None, result: Result) -> None:
@@ -33,8 +37,8 @@ def of_training(run: Run, plan: Plan, task: Task, judged: Validation | None, res
     if judged is not None and judged.confusion is not None:
         note = "Rows: the right answer. Columns: what the network said."
         charts.append(page.Chart("What was taken for what", chart.confusion(judged.confusion, task.classes), note))
-    panels = [] if judged is None else task.show(judged.views, judged.answer)
-    panels += _filters(task)
+    shown = [] if judged is None else task.show(judged.views, judged.answer)
+    panels = [*shown, *result.panels, *_filters(task)]
     page.write(
         run.folder / "report.html",
         page.Page(
@@ -56,14 +60,9 @@ def of_rows(result: Result, folder: Path, name: str) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     path, record = folder / f"{name}.html", folder / "result.json"
     result.files = {**result.files, "report": str(path), "json": str(record)}
-    charts = []
-    by = "init" if any("init" in row for row in result.rows) else "label"
-    main = [row for row in result.rows if isinstance(row.get("value"), (int, float)) and "spread" not in row]
-    for metric in dict.fromkeys(str(row.get("metric", "")) for row in main):
-        rows = [row for row in main if str(row.get("metric", "")) == metric]
-        within = "layer" if len({row.get("layer") for row in rows}) > 1 else None
-        svg = chart.bars(rows, by=by, within=within, chance=result.chance, x_label=metric)
-        charts.append(page.Chart(metric, svg))
+    tables = [page.Table("Figures", result.rows if result.shown is None else result.shown)] if result.rows else []
+    if result.shown is not None:
+        tables.append(page.Table("All rows", result.rows, folded=True))
     page.write(
         path,
         page.Page(
@@ -71,8 +70,8 @@ def of_rows(result: Result, folder: Path, name: str) -> Result:
             headline=_headline(result),
             notes=result.notes,
             panels=result.panels,
-            charts=charts,
-            tables=[page.Table("All rows", result.rows)] if result.rows else [],
+            charts=_bars(result),
+            tables=tables,
             facts=_facts(result, None),
             command=_command(),
         ),
@@ -80,6 +79,59 @@ def of_rows(result: Result, folder: Path, name: str) -> Result:
     with checkpoint.replacing(record) as file:
         file.write(json.dumps(result.record(), indent=1).encode())
     return result
+
+
+def _bars(result: Result) -> list[page.Chart]:
+    """A chart for each metric of an evaluation, beside what guessing gives by the same metric."""
+    by = "init" if any("init" in row for row in result.rows) else "label"
+    main = [row for row in result.rows if isinstance(row.get("value"), (int, float)) and "spread" not in row]
+    guessed = {row["metric"]: row["value"] for row in result.rows if row.get("init") == "chance"}
+    charts = []
+    for metric in dict.fromkeys(str(row.get("metric", "")) for row in main):
+        rows = [row for row in main if str(row.get("metric", "")) == metric]
+        within = "layer" if len({row.get("layer") for row in rows}) > 1 else None
+        chance = guessed.get(metric) if guessed else result.chance
+        svg = chart.bars(rows, by=by, within=within, chance=chance, x_label="percent")
+        charts.append(page.Chart(metric.replace("_", " "), svg))
+    return charts
+
+
+def of_browsing(
+    result: Result, recipe: Recipe, plan: Plan, task: Task, labels: Sequence[Mapping[str, Any]], folder: Path
+) -> Result:
+    """Write browse.html into `folder`: questions with their right answers, known ways to cheat, and the data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "browse.html"
+    result.files = {**result.files, "report": str(path)}
+    tables = [page.Table("The data", result.rows, "Usable: long enough, and with all that the task reads.")]
+    if labels:
+        left = f"The {_LABELS} first of {len(labels)}." if len(labels) > _LABELS else ""
+        tables.append(page.Table("Labels", labels[:_LABELS], left))
+    cheats = [{"name": one.name, "cue": one.cue, "control": one.control} for one in task.shortcuts]
+    if cheats:
+        tables.append(page.Table("Known shortcuts", cheats, "Ways to answer without learning what is meant."))
+    reads = {mode: _read(task.train(mode == "training").reads()) for mode in ("training", "validation")}
+    facts = {**{k: v for k, v in result.fields.items() if k != "plan"}, "versions": versions()}
+    facts |= {"plan": plan.model_dump(), **{f"read in {mode}": what for mode, what in reads.items()}}
+    page.write(
+        path,
+        page.Page(
+            title=result.name,
+            lead=recipe.about,
+            notes=result.notes,
+            panels=result.panels,
+            tables=tables,
+            recipe_yaml=dump(recipe),
+            facts=facts,
+            command=_command(),
+        ),
+    )
+    return result
+
+
+def _read(reads: Reads) -> dict[str, Any]:
+    """What is read of a sample, without what is not."""
+    return {name: value for name, value in vars(reads).items() if value and (name != "rate_hz" or reads.sound_s)}
 
 
 def of_comparison(result: Result, folder: Path) -> Result:
@@ -133,7 +185,7 @@ def of_audit(result: Result, audited: Sequence[Audited], classes: Sequence[str],
             notes=result.notes,
             panels=panels,
             charts=charts,
-            tables=[*tables, page.Table("All rows", result.rows)],
+            tables=[*tables, page.Table("All rows", result.rows, folded=True)],
             facts=_facts(result, None),
             command=_command(),
         ),
@@ -185,13 +237,12 @@ def _filters(task: Task) -> list[Panel]:
 
 
 def _facts(result: Result, plan: Plan | None) -> dict[str, Any]:
-    plain = {k: v for k, v in result.fields.items() if isinstance(v, (str, int, float))}
-    plain["seconds"] = round(result.seconds, 1)
-    facts: dict[str, Any] = {**plain, "metrics": result.metrics, "versions": versions()}
-    if plan is not None:
-        facts["plan"] = {k: str(v) for k, v in plan.model_dump(mode="json").items()}
-    return facts
+    facts = {**result.fields, "seconds": round(result.seconds, 1), "metrics": result.metrics, "versions": versions()}
+    return facts if plan is None else {**facts, "plan": plan.model_dump(mode="json")}
 
 
 def _command() -> str:
-    return " ".join(["sslkit", *sys.argv[1:]])
+    """As it was typed; nothing where another program uses the Python API."""
+    program = Path(sys.argv[0])
+    ours = program.name == "sslkit" or program.parts[-2:] == ("sslkit", "__main__.py")
+    return shlex.join(["sslkit", *sys.argv[1:]]) if ours else ""

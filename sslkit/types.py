@@ -160,7 +160,8 @@ class Panel:
     """A grid of pictures with a caption each, for the report page.
 
     pictures: (H, W, 3) uint8 arrays, RGB. captions: one short text a picture. right: True, False or None (neither) a
-    picture, drawn as the colour of its frame. note: what the reader is looking at, one or two sentences.
+    picture, drawn as the colour of its frame. note: what the reader is looking at, one or two sentences. leads: the
+    first picture of each row is the one that the row is about, and is marked as such.
     """
 
     title: str
@@ -169,6 +170,7 @@ class Panel:
     right: list[bool | None] = field(default_factory=list)
     note: str = ""
     columns: int = 8
+    leads: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import typer
 
 from sslkit.cli import completion
 from sslkit.cli.app import app, telling
-from sslkit.cli.options import Json, Out, Workers, cores
+from sslkit.cli.options import Data, Json, Out, Overrides, PretrainRecipe, Task, Tiny, Workers, cores
 from sslkit.errors import UserError
 
 PANEL = "Data"
@@ -95,6 +95,31 @@ def duplicates(
     output.result(result)
     if strict and result.fields["duplicates"]:
         raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=PANEL)
+def browse(
+    task: Task = None,
+    recipe: PretrainRecipe = None,
+    data: Data = None,
+    samples: Annotated[int, typer.Option("--n", min=1, max=200, help="Samples to show, of each mode.")] = 24,
+    tiny: Tiny = False,
+    overrides: Overrides = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Short for --set train.seed=N.")] = None,
+    out: Out = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a network will be asked, with the right answers, as a page.
+
+    Example: sslkit browse --task aot --data data/videos
+    """
+    changes = [*(overrides or []), *([] if seed is None else [f"train.seed={seed}"])]
+    with telling(as_json, recipe or task) as output, output.progress() as progress:
+        from sslkit import jobs
+
+        result = jobs.browse(task, recipe, data or [], out, tiny, changes, samples, workers or cores(), progress)
+    output.result(result)
 
 
 def _assigned(overrides: Sequence[str]) -> dict[str, str]:

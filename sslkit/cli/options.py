@@ -32,6 +32,7 @@ PretrainRecipe = Annotated[
         autocompletion=completion.recipes("pretrain"),
     ),
 ]
+Tiny = Annotated[bool, typer.Option("--tiny", help="Apply the recipe's tiny form, for a CPU.")]
 Runs = Annotated[
     list[str] | None,
     typer.Argument(metavar="[RUN]...", help="Run folders, or - for a list on stdin.", autocompletion=completion.runs),

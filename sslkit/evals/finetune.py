@@ -145,7 +145,7 @@ def compare(
     total = base.summary(rows)
     guesses = base.guessing(_labels(train_set), truth, len(classes))
     return Result(
-        name=f"finetune on {train_set.info.layout}",
+        name=f"finetune on {', '.join(folder.name for folder in train_set.info.folders)}",
         fields={
             "run": ", ".join(dict.fromkeys(init.run for init in listed if not init.run.startswith("seed "))),
             "protocol": f"finetuned, all layers ({recipe.name or 'finetune'})",

@@ -115,7 +115,7 @@ def compare(
     total = [{**row, "best": best[row["init"], row["method"]] == row["layer"]} for row in total]
     guesses = base.guessing(used[0].label, used[1].label, len(classes))
     return Result(
-        name=f"probe on {train_set.info.layout}",
+        name=f"probe on {', '.join(folder.name for folder in train_set.info.folders)}",
         fields=_fields(listed, methods, recipe, train_set, test_set, used),
         metrics=_headlines(total),
         chance=guesses["chance"]["top1"],

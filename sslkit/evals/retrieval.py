@@ -107,6 +107,7 @@ def panel(
         [],
         f"Layer {layer}: first in each row a test sample, then its nearest in train.",
         1 + place.shape[1],
+        leads=True,
     )
     for query, near, count in zip(asked.tolist(), place.tolist(), counts.tolist(), strict=True):
         truth = int(test.label[query])

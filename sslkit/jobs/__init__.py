@@ -1,6 +1,7 @@
 """The Python API: one function a command. Each takes plain values and returns a Result that the command line prints."""
 
 from sslkit.jobs.audit import audit
+from sslkit.jobs.browse import browse
 from sslkit.jobs.data import prepare_data
 from sslkit.jobs.learn import compare, finetune, load_task, pretrain, probe
 from sslkit.jobs.overlap import duplicates
@@ -9,6 +10,7 @@ from sslkit.jobs.use import arrow, embed, export
 __all__ = [
     "arrow",
     "audit",
+    "browse",
     "compare",
     "duplicates",
     "embed",

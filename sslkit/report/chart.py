@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 Row = Mapping[str, Any]
@@ -26,12 +27,18 @@ Row = Mapping[str, Any]
 # Mid-tones, at least 3:1 against both white and near-black.
 COLOURS = ("#3f85c6", "#d07a2c", "#3c9a6b", "#9a70c0", "#c9566b", "#2f9aa3", "#97862f", "#808890")
 _INK = "#010203"  # stands for the text colour of the page; replaced in the SVG
-_WIDTH_IN = 5.0  # narrow, so that text stays readable where the page scales it down to a phone
+# So narrow that a page on a phone does not scale it down: text has one size, at least 12 px, wherever it is read.
+_WIDTH_IN, _TEXT_PX = 4.4, 12
 _MOST_POINTS = 400
-_SHOWN_COUNTS = 15
+_COUNT_PT = 24  # what three digits take
+_STRONGEST = "8c"  # opacity of the darkest shade, on which text still reads
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "font.size": 10.5,
+    "font.size": _TEXT_PX,
+    "axes.labelsize": _TEXT_PX,
+    "xtick.labelsize": _TEXT_PX,
+    "ytick.labelsize": _TEXT_PX,
+    "legend.fontsize": _TEXT_PX,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": _INK,
@@ -63,7 +70,9 @@ def curves(
     means of equal runs of points over their faint full spread. chance, paper: dashed and dotted lines to compare with.
     """
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes(_WIDTH_IN, 3.2)
+        figure, axes = _axes(_WIDTH_IN, 3.0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(6))
         for place, (name, key) in enumerate(series.items()):
             points = [(float(r[x_key]), float(r[key])) for r in rows if _number(r.get(key)) and _number(r.get(x_key))]
             if points:
@@ -77,24 +86,34 @@ def curves(
 
 
 def confusion(counts: Any, classes: Sequence[str]) -> str:
-    """What was taken for what: counts (C, C) with the truth in rows; shades are shares of a row."""
+    """What was taken for what: counts (C, C) with the truth in rows; shades are shares of a row.
+
+    A few classes have their counts printed too, or the percentages of their rows where counts have many digits.
+    """
     table = np.asarray(counts, dtype=np.float64)
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    side = min(_WIDTH_IN, 2.4 + 0.42 * len(table))
+    printed = table if table.max(initial=0) < 1000 else (100 * share).round()
+    names = [_short(name, 14) for name in classes]
+    # In points. A letter is about 0.6 of the size of the text wide; the label of an axis takes two lines.
+    name_pt, line_pt = 0.6 * _TEXT_PX * max(map(len, names), default=1), 1.2 * _TEXT_PX
+    cells_pt = min(72 * _WIDTH_IN - name_pt - 2 * line_pt, len(table) * max(34.0, name_pt + 6))
+    every = max(1, math.ceil(len(table) * line_pt / cells_pt))
+    ticks = np.arange(0, len(table), every)
+    upright = len(ticks) * name_pt > cells_pt
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes(side, side * 0.9)
-        tint = LinearSegmentedColormap.from_list("tint", [COLOURS[0] + "0d", COLOURS[0]])
-        axes.pcolormesh(share, cmap=tint, vmin=0, vmax=1, rasterized=len(table) > 2 * _SHOWN_COUNTS)
-        if len(table) <= _SHOWN_COUNTS:
-            for (row, column), count in np.ndenumerate(table):
-                axes.text(column + 0.5, row + 0.5, f"{count:g}", ha="center", va="center", fontsize=9)
-        every = max(1, math.ceil(len(table) / 30))
-        ticks = np.arange(0, len(table), every)
-        names = [_short(classes[int(i)]) for i in ticks]
-        axes.set_xticks(ticks + 0.5, names, rotation=90 if max(map(len, names), default=0) * len(names) > 40 else 0)
-        axes.set_yticks(ticks + 0.5, names)
+        width_pt, height_pt = name_pt + cells_pt, (name_pt if upright else line_pt) + cells_pt
+        figure, axes = _axes((width_pt + 2 * line_pt) / 72, (height_pt + 2 * line_pt) / 72)
+        tint = LinearSegmentedColormap.from_list("tint", [COLOURS[0] + "0d", COLOURS[0] + _STRONGEST])
+        axes.pcolormesh(share, cmap=tint, vmin=0, vmax=1, rasterized=len(table) > 30)
+        shows_counts = len(table) * _COUNT_PT <= cells_pt
+        if shows_counts:
+            for (row, column), count in np.ndenumerate(printed):
+                axes.text(column + 0.5, row + 0.5, f"{count:g}", ha="center", va="center")
+        axes.set_xticks(ticks + 0.5, [names[i] for i in ticks], rotation=90 if upright else 0)
+        axes.set_yticks(ticks + 0.5, [names[i] for i in ticks])
         axes.tick_params(length=0)
-        axes.set(xlabel="answered", ylabel="true", aspect="equal")
+        unit = ", percent" if shows_counts and printed is not table else ""
+        axes.set(xlabel="answered", ylabel=f"true{unit}", aspect="equal")
         axes.invert_yaxis()
         axes.spines[:].set_visible(False)
         return _svg(figure, f"confusion {table.tolist()}")
@@ -184,7 +203,6 @@ def _bar(axes: Axes, place: float, values: NDArray[np.float64], colour: str, nam
         xytext=(12, 0),
         textcoords="offset points",
         va="center",
-        fontsize=9.5,
     )
 
 
@@ -199,14 +217,16 @@ def _reference_lines(axes: Axes, chance: float | None, paper: float | None, vert
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, names = axes.get_legend_handles_labels()
     order = sorted(range(len(names)), key=lambda i: names[i].startswith(("chance ", "paper ")))
+    # A letter is about half as wide as it is high; the key before it and the gap behind take as much as six.
+    longest = (max(map(len, names), default=0) + 6) * 0.55 * _TEXT_PX
     if handles:
         figure.legend(
             [handles[i] for i in order],
             [names[i] for i in order],
             loc="outside upper left",
-            ncols=4,
-            fontsize=10,
-            handlelength=1.6,
+            ncols=min(4, max(1, int(figure.get_figwidth() * 72 / longest))),
+            handlelength=1.4,
+            columnspacing=1.2,
         )
 
 
@@ -226,7 +246,7 @@ def _svg(figure: Figure, title: str) -> str:
     svg = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", svg)
     svg = re.sub(r'^<svg ([^>]*?) ?(?:width|height)="[^"]*"', r"<svg \1", svg)
     svg = re.sub(r'^<svg ([^>]*?) ?(?:width|height)="[^"]*"', r"<svg \1", svg)
-    most_in = 1.35 * figure.get_figwidth()
+    most_in = figure.get_figwidth()  # an inch is 96 px there and 72 units here: text is at most a third larger
     return svg.replace("<svg ", f'<svg stroke-linejoin="round" style="max-width:{most_in:.1f}in" ', 1).strip()
 
 

@@ -55,12 +55,16 @@ class Chart:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows with the same keys; numbers are aligned to the right. columns: which keys in which order, None for all."""
+    """Rows with the same keys; numbers are aligned to the right. columns: which keys in which order, None for all.
+
+    folded: only the number of rows is shown until the reader unfolds the table.
+    """
 
     title: str
     rows: Sequence[Mapping[str, Any]]
     note: str = ""
     columns: Sequence[str] | None = None
+    folded: bool = False
 
 
 @dataclass
@@ -212,6 +216,8 @@ def _shown(value: Any) -> str:
         return str(int(value))
     if isinstance(value, (list, tuple)):
         return ", ".join(_shown(item) for item in value) or "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(below)}" for name, below in value.items()) or "-"
     return str(value)
 
 

@@ -124,7 +124,9 @@ def filters(weight: Tensor | NDArray[Any], scale_px: int = 8, gap_px: int = 4) -
         tiles = to_uint8(planes / reach, low=-1.0, high=1.0)
     tiles = tiles.repeat(scale_px, axis=1).repeat(scale_px, axis=2)
     height, width = tiles.shape[1:3]
-    columns = max(1, round(math.sqrt(len(tiles) * 1.6 * height / width)))
+    wanted = math.sqrt(len(tiles) * 1.6 * height / width)
+    full = [n for n in range(1, len(tiles) + 1) if len(tiles) % n == 0 and 0.6 < n / wanted < 1.7]
+    columns = min(full, key=lambda n: abs(n - wanted), default=max(1, round(wanted)))
     return grid(list(tiles), columns, gap_px)
 
 

@@ -1,5 +1,6 @@
 import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -66,6 +67,25 @@ def test_confusion_shows_counts_of_small_tables_only():
     assert {"3", "1", "0", "7", "cat", "dog"} <= set(_texts(_charts()["confusion"]))
     large = chart.confusion(np.full((40, 40), 7777), [f"c{i}" for i in range(40)])
     assert "7777" not in _texts(large) and len(large) < 100_000
+    assert {"25", "75", "true, percent"} <= set(_texts(chart.confusion([[2000, 6000], [3, 0]], ["cat", "dog"])))
+
+
+def _light(colour: np.ndarray) -> float:
+    """Relative luminance, as WCAG 2 defines it."""
+    share = colour / 255
+    linear = np.where(share <= 0.03928, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize(("ink", "card"), [("1d2126", "ffffff"), ("e6e4df", "1b1f24")])
+def test_counts_read_on_the_darkest_shade(ink, card):
+    """In the colours of the page, light and dark."""
+    html = (Path(chart.__file__).parent / "page.html").read_text()
+    assert f"--ink: #{ink}" in html and f"--card: #{card}" in html
+    shade, opacity = chart.COLOURS[0].lstrip("#"), int(chart._STRONGEST, 16) / 255
+    ink, card, shade = (np.array([int(text[i : i + 2], 16) for i in (0, 2, 4)]) for text in (ink, card, shade))
+    high, low = sorted([_light(ink), _light(opacity * shade + (1 - opacity) * card)], reverse=True)
+    assert (high + 0.05) / (low + 0.05) > 4.5
 
 
 def test_bars_show_the_mean_of_each_group():
