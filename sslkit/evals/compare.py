@@ -74,7 +74,7 @@ def read(path: Path) -> Measured:
         raise UserError(f"{file} does not exist: name the folder of a finished run, of a probe or of a finetuning.")
     record = _json(file)
     if not isinstance(record, dict) or not isinstance(record.get("metrics"), dict):
-        raise UserError(f"{file} is not a result that sslkit wrote: name a result.json.")
+        raise UserError(f"{file} is no result with figures: name that of a run, a probe or a finetuning.")
     name = str(path)
     return Measured(name, record, _of_evaluation(record) if "protocol" in record else _of_run(record, file))
 
