@@ -111,6 +111,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the path; Debian has one: apt-get install chromium")
-    browser = Browser(program, tmp_path_factory.mktemp("chromium"))
+    try:
+        browser = Browser(program, tmp_path_factory.mktemp("chromium"))
+    except (AssertionError, BrokenPipeError) as error:
+        pytest.skip(f"no browser: {program} does not start ({error})")
     yield browser
     browser.close()

@@ -181,3 +181,16 @@ def test_a_failed_write_leaves_the_old_page(tmp_path, monkeypatch):
 def test_a_folder_that_is_missing_is_told_in_one_sentence(tmp_path):
     with pytest.raises(WorkError, match="cannot be written"):
         page.write(tmp_path / "nowhere" / "report.html", page.Page("x"))
+
+
+def test_a_folded_table_says_how_many_rows_it_has():
+    rows = [{"init": "ours", "value": 1.0}] * 3
+    parsed = _parsed(page.render(page.Page("x", tables=[page.Table("All", rows, folded=True)])))
+    assert [tag for tag, _ in parsed.seen if tag in ("details", "summary", "table")] == ["details", "summary", "table"]
+    assert "3 rows" in parsed.text
+
+
+def test_the_first_of_each_row_is_marked():
+    panel = Panel("near", [_noise(9, 9)] * 6, right=[None, True, False, None, None, None], columns=3, leads=True)
+    kinds = [a.get("class") for tag, a in _parsed(page.render(page.Page("x", panels=[panel]))).seen if tag == "figure"]
+    assert kinds == ["lead", "right", "wrong", "lead", None, None]
