@@ -166,6 +166,7 @@ class Plan(_Block):
 
 _Kind = TypeVar("_Kind", Recipe, ProbeRecipe, FinetuneRecipe)
 _LENGTHS = {"epochs", "steps"}
+_RESOLVED_BYTES = 1_000_000  # it may list many thousand classes
 _FROM_THE_RUN = {"trunk", "trunk_settings", "classes", "dropout"}
 
 
@@ -204,18 +205,19 @@ def _load(model: type[_Kind], kind: str, name_or_path: str, flags: Sequence[str]
     return recipe
 
 
-def _parsed(path: Path, mistakes: Mistakes) -> Block:
+def _parsed(path: Path, mistakes: Mistakes, most_bytes: int = strict_yaml.MAX_BYTES) -> Block:
     """The file as a tree, with its stem as `name`. What keeps it from being a tree at all is raised here and now."""
     file = _shown(path)
     try:
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig")
+        with path.open("rb") as opened:
+            content = opened.read(most_bytes + 1)
+        text = content.decode("utf-8-sig") if len(content) <= most_bytes else ""
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}): give a recipe or a readable file.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not UTF-8 text: save the recipe as UTF-8.") from error
-    if len(content) > strict_yaml.MAX_BYTES:
-        raise UserError(f"{file} is larger than {strict_yaml.MAX_BYTES // 1000} kB: that is no recipe.")
+    if len(content) > most_bytes:
+        raise UserError(f"{file} is larger than {most_bytes // 1000} kB: that is no recipe.")
     tree = strict_yaml.parse(text, file, mistakes)
     if tree is None:
         raise mistakes.error()
@@ -366,10 +368,15 @@ def resolved(path: Path) -> Recipe:
     Raises UserError for a file that is missing, damaged, or of another version.
     """
     mistakes = Mistakes()
-    found = strict_yaml.typed(_parsed(path, mistakes), Recipe, mistakes)
-    if found is None or mistakes:
-        first = str(mistakes.error()).splitlines()[0].rstrip(".")
-        raise UserError(f"{first}; the file is damaged or of another version of sslkit: choose another --out.")
+    try:
+        found = strict_yaml.typed(_parsed(path, mistakes, _RESOLVED_BYTES), Recipe, mistakes)
+        if found is None or mistakes:
+            raise mistakes.error()
+    except UserError as error:
+        first = str(error).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"{first}; the file is damaged or of another version of sslkit: choose another --out."
+        ) from error
     return found
 
 

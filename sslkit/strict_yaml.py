@@ -20,8 +20,10 @@ from pydantic import BaseModel, ValidationError
 from sslkit.catalog import nearest
 from sslkit.errors import UserError
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 50_000
+"""Ten times the longest recipe, and what is parsed in seconds whatever it holds."""
 MAX_DEPTH = 16
+MAX_TOLD = 100
 
 _WHOLE = re.compile(r"[-+]?[0-9]{1,30}")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -89,9 +91,11 @@ class Mistakes:
         return len(self._found)
 
     def error(self) -> UserError:
-        """One line a mistake, in the order of the file; those of flags come last."""
+        """One line a mistake, in the order of the file; those of flags come last. The first hundred of them."""
         ordered = sorted(self._found, key=lambda m: (m[0].line == 0, m[0].line))
-        return UserError("\n".join(": ".join(filter(None, (str(p), path, what))) for p, path, what in ordered))
+        lines = [": ".join(filter(None, (str(p), path, what))) for p, path, what in ordered[:MAX_TOLD]]
+        more = [f"{ordered[0][0].file}: and {len(ordered) - MAX_TOLD} more"] if len(ordered) > MAX_TOLD else []
+        return UserError("\n".join(lines + more))
 
 
 def parse(text: str, file: str, mistakes: Mistakes, path: str = "", line: int = 1) -> Tree | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -87,7 +88,7 @@ class Run:
             raise UserError(f"{folder} is not the folder of a run (it has no recipe.yaml); make one with pretrain.")
         return cls(folder)
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
         """The recipe as it was resolved when the run began."""
         return recipes.resolved(self.folder / "recipe.yaml")

@@ -77,10 +77,16 @@ def command(data: Path, out: Path) -> list[str]:
     return [*program, "pretrain", "--recipe", recipe, "--data", str(data), "--out", str(out), "--device", "cpu"]
 
 
-def begun(out: Path) -> None:
-    """Wait until a run has its folder."""
-    while not (out / "lock").exists():
+def begun(out: Path, process: int) -> None:
+    """Wait until a process has the run."""
+    lock = out / "lock"
+    while not (lock.exists() and lock.read_text().startswith(f"process {process} ")):
         time.sleep(0.01)
+
+
+def saved(out: Path) -> int:
+    """Steps that are in the last checkpoint."""
+    return Run.read(out).step if (out / "recipe.yaml").exists() else 0
 
 
 def require_same(one: Path, other: Path) -> None:
@@ -106,26 +112,26 @@ def _tensors(tree: object, at: str = "") -> dict[str, torch.Tensor]:
 def killed(data: Path, folder: Path, start: Callable[[Path, Path], tuple[int, Callable[[], int]]], kills: int) -> None:
     """Kill a run `kills` times, starting another one when one has come to its end, and compare the ends."""
     whole, rng = folder / "whole", random.Random(0)
-    _, ended = start(data, whole)
-    begun(whole)
+    process, ended = start(data, whole)
+    begun(whole, process)
     began = time.monotonic()
     assert ended() == 0
-    seconds, done, number, steps = time.monotonic() - began, 0, 0, []
-    while done < kills:
+    seconds, number, steps = time.monotonic() - began, 0, []
+    while len(steps) < kills:
         out, code = folder / f"cut-{number}", -1
         number += 1
         while code:
             process, ended = start(data, out)
-            begun(out)
-            if done < kills:
-                time.sleep(rng.uniform(0, 0.7) * seconds)
+            begun(out, process)
+            if len(steps) < kills:
+                # What is left, of which the page at the end is a part.
+                time.sleep(rng.uniform(0, 0.6) * seconds * (1.1 - saved(out) / saved(whole)))
                 os.kill(process, signal.SIGKILL)
             code = ended()
             assert code in (0, -signal.SIGKILL)
-            done += code != 0
-            steps += [Run.read(out).step if (out / "recipe.yaml").exists() else 0] if code else []
+            steps += [saved(out)] if code else []
         require_same(whole, out)
-    print(f"killed {done} times in {number} runs of {seconds:.1f} s, with these steps saved: {steps}")
+    print(f"killed {len(steps)} times in {number} runs of {seconds:.1f} s, with these steps saved: {steps}")
 
 
 @pytest.mark.own_process
@@ -142,7 +148,7 @@ def test_sigterm_and_a_second_process(data: Path, tmp_path: Path) -> None:
     """The documented exit codes: 130 for the run that is ended, 2 for another one on the same folder."""
     out, endless = tmp_path / "run", ("--set", "train.steps=100000", "--workers", "1")
     process, ended = started(data, out, *endless)
-    begun(out)
+    begun(out, process)
     second = subprocess.run([*command(data, out), *endless], capture_output=True, text=True)
     assert (second.returncode, second.stdout) == (2, "")
     assert second.stderr.startswith(f"sslkit: {out} is in use by process {process} on ")
