@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import get_worker_info
 
 from sslkit.data import shards, windows
 from sslkit.data.entries import DatasetInfo as DatasetInfo
@@ -185,32 +186,32 @@ class Dataset:
         data = self._bytes(entry, entry.members["jpg" if still else "mp4"])
         indices = [start + offset for start in first for offset in windows.offsets(entry, reads)]
         try:
-            pictures = media.image(data)[None] if still else media.frames(data, indices)
+            pictures = media.prepared(data)[None] if still else media.frames(data, indices)
         except WorkError as error:
             raise _damaged(entry, error) from error
         if pictures.shape[1:3] != (entry.height, entry.width):
             raise _damaged(entry, "its pictures are of another size than the index says")
-        pictures = np.repeat(_scaled(pictures, reads.side_px), len(first) if still else 1, axis=0)
+        pictures = _scaled(pictures, reads.side_px)
+        if still and len(first) > 1:
+            pictures = np.repeat(pictures, len(first), axis=0)
         return pictures.reshape(len(first), reads.frames, *pictures.shape[1:])
 
     def _flow(self, entry: Entry, first: Sequence[int], reads: Reads) -> NDArray[np.uint8]:
-        clips = []
-        for start in first:
-            clips.append(self._fields(entry, entry.fwd[start : start + reads.flow]))
-            if reads.backward:
-                # The reversed video plays the last pair of frames first.
-                clips.append(self._fields(entry, entry.bwd[start : start + reads.flow])[::-1])
-        return np.stack(clips)
+        tracks = [entry.fwd, entry.bwd] if reads.backward else [entry.fwd]
+        fields = np.empty((len(first), len(tracks), reads.flow, 2 * entry.height, entry.width), np.uint8)
+        for window, start in zip(fields, first, strict=True):
+            # The reversed video plays the last pair of frames first.
+            for clip, track, order in zip(window, tracks, (1, -1), strict=False):
+                self._fields(entry, track[start : start + reads.flow], clip[::order])
+        return fields.reshape(-1, reads.flow, 2, entry.height, entry.width)
 
-    def _fields(self, entry: Entry, places: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Consecutive flow fields, (T, 2, H, W) uint8, in one read of the bytes that they span."""
+    def _fields(self, entry: Entry, places: NDArray[np.int64], fields: NDArray[np.uint8]) -> None:
+        """Decode consecutive flow fields into (T, 2H, W), in one read of the bytes that they span."""
         begin, end = int(places[0, 0]), int(places[-1, :2].sum())
         data = self._bytes(entry, (begin, end - begin))
-        members = [
-            _checked(entry, data[place[0] - begin : place[0] - begin + place[1]], place) for place in places.tolist()
-        ]
-        planes = [_plane(entry, member, 2) for member in members]
-        return np.stack([plane.reshape(2, entry.height, entry.width) for plane in planes])
+        for field, place in zip(fields, places.tolist(), strict=True):
+            at = place[0] - begin
+            field[:] = _plane(entry, _checked(entry, data[at : at + place[1]], place), 2)
 
     def _sound(self, entry: Entry, starts: Sequence[float], reads: Reads) -> NDArray[np.int16]:
         try:
@@ -233,7 +234,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     blow up the batch. `Batch.size_px` is that of the pictures, or of the flow when no pictures are read; extra["bars"]
     (B, 4) int64 are the black bars of the prepared pictures, in their pixels: top, bottom, left, right.
     """
-    frames = [np.moveaxis(_cut(s.frames, 2), -1, 2) for s in samples if s.frames is not None]
+    frames = [_channels_first(_cut(s.frames, 2)) for s in samples if s.frames is not None]
     flow = [_cut(s.flow, 3) for s in samples if s.flow is not None]
     sound = [s.sound for s in samples if s.sound is not None]
     sizes = [array.shape[-2:] for array in frames or flow] or [(0, 0)] * len(samples)
@@ -308,10 +309,28 @@ def _bars(sample: Sample, kept: Sequence[int]) -> list[int]:
     return list(sample.bars)
 
 
-def _padded(arrays: Iterable[NDArray[np.uint8]], value: int) -> torch.Tensor:
-    arrays = list(arrays)
+def _channels_first(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(clips, T, H, W, 3) as (clips, T, 3, H, W)."""
+    clips, count, height, width = frames.shape[:4]
+    # OpenCV takes channels apart several times as fast as numpy copies a transposed array.
+    planes = cv2.split(np.ascontiguousarray(frames).reshape(-1, width, 3))
+    return np.stack([plane.reshape(clips, count, height, width) for plane in planes], axis=2)
+
+
+def _padded(arrays: Sequence[NDArray[np.uint8]], value: int) -> torch.Tensor:
     height, width = (max(array.shape[axis] for array in arrays) for axis in (-2, -1))
-    canvas = np.full((len(arrays), *arrays[0].shape[:-2], height, width), value, np.uint8)
-    for row, array in zip(canvas, arrays, strict=True):
-        row[..., : array.shape[-2], : array.shape[-1]] = array
-    return torch.from_numpy(canvas)
+    canvas = _canvas((len(arrays), *arrays[0].shape[:-2], height, width))
+    for row, array in zip(canvas.numpy(), arrays, strict=True):
+        tall, wide = array.shape[-2:]
+        row[..., :tall, :wide] = array
+        row[..., tall:, :] = value
+        row[..., :tall, wide:] = value
+    return canvas
+
+
+def _canvas(shape: tuple[int, ...]) -> torch.Tensor:
+    """uint8 memory for a batch. In a worker it is what the main process will read, which saves torch a copy."""
+    if get_worker_info() is None:
+        return torch.from_numpy(np.empty(shape, np.uint8))
+    shared = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8).set_(shared).reshape(shape)

@@ -125,7 +125,8 @@ def _entries(folder: Path, split: str, found: About, labelled: bool) -> list[Ent
     for line in lines:
         if line.label >= 0 and line.label_name is not None and line.label_name != names.get(line.label):
             raise WorkError(f"{folder / 'dataset.json'} names other classes than {path}; copy the folder again.")
-    return [_entry(folder, line, labelled) for line in lines]
+    places = {line.shard: folder / line.shard for line in lines}
+    return [_entry(places[line.shard], line, labelled) for line in lines]
 
 
 def _info(folders: tuple[Path, ...], abouts: Sequence[About]) -> DatasetInfo:
@@ -143,12 +144,12 @@ def _info(folders: tuple[Path, ...], abouts: Sequence[About]) -> DatasetInfo:
     return DatasetInfo(folders, layouts, agreed, each, classes.pop() if len(classes) == 1 else (), counts, hashes)
 
 
-def _entry(folder: Path, line: Line, labelled: bool) -> Entry:
+def _entry(shard: Path, line: Line, labelled: bool) -> Entry:
     clip = line.kind == "video"
     values = {name: getattr(line, name) for name in Entry.__slots__}
-    values["shard"] = folder / line.shard
     values["label"] = line.label if labelled else -1
     # A million stills share what is the same in all of them.
+    values["shard"] = shard
     values["kind"] = sys.intern(line.kind)
     values["motion"] = np.asarray(line.motion, np.float32) if clip else _STILL
     values |= {name: tuple(getattr(line, name)) for name in ("border", "bars")}

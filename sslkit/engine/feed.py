@@ -33,6 +33,7 @@ from sslkit.recipe import Plan
 from sslkit.types import Batch, Draw, Part, Reads
 
 Collate = Callable[[Sequence[Any]], Batch]
+_LIGHT_BYTES = 2**16
 _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux."""
 
@@ -219,7 +220,7 @@ class _Reader(Indexed[Any]):
 
     def __getitem__(self, number: int) -> dict[str, Any] | _Failure:
         try:
-            return vars(self._collate([self._read(request) for request in self._requests(number)]))
+            return vars(self._collate([self._read(request) for request in self._requests(number)]).map(_light))
         except SslkitError as error:
             kind = UserError if isinstance(error, UserError) else WorkError
             return _Failure(kind, str(error), traceback.format_exc())
@@ -235,6 +236,11 @@ class _Reader(Indexed[Any]):
         except Exception as error:  # decoders fail in many ways
             what = f"Sample {self._dataset.entries[request.index].key} cannot be read"
             raise WorkError(_sentence(what, error)) from error
+
+
+def _light(tensor: Tensor) -> Any:
+    """A small tensor as an array, which travels as bytes; for a tensor, two processes have to hand over a file."""
+    return tensor.numpy() if tensor.nbytes <= _LIGHT_BYTES else tensor
 
 
 def _sentence(what: str, error: Exception) -> str:
@@ -253,7 +259,7 @@ def _batches(reader: _Reader, numbers: range, device: torch.device, workers: int
             for read in reading:
                 if isinstance(read, _Failure):
                     raise read.kind(read.sentence) from _Trace(read.trace)
-                yield _moved(Batch(**read), device, side)
+                yield _moved(Batch(**read).map(torch.as_tensor), device, side)
     finally:
         # Left to the garbage collector, which may close the queues of a loader before the loader, workers end late.
         if workers:

@@ -193,6 +193,20 @@ def frames(data: bytes, indices: Sequence[int]) -> np.ndarray:
         return _frames_one_by_one(data, indices)
 
 
+def prepared(data: bytes) -> np.ndarray:
+    """A still picture of prepared data, a JPEG that needs no turning, as (H, W, 3) uint8 RGB. Raises WorkError.
+
+    The same pixels as `image`, in half the time: OpenCV looks for nothing but the picture.
+    """
+    # OpenCV fills up what a truncated file lacks: its end must be there.
+    whole = data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9")
+    try:
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if whole else None
+    except cv2.error:  # a size that no memory holds
+        found = None
+    return image(data) if found is None else np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB))
+
+
 def plane(data: bytes) -> np.ndarray:
     """A gray picture from memory, (H, W) uint8 as stored: packed flow, object numbers. Raises WorkError."""
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None

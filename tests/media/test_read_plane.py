@@ -20,3 +20,17 @@ def test_object_numbers_are_exact_and_flow_nearly() -> None:
 def test_anything_else_is_refused(data: bytes) -> None:
     with pytest.raises(WorkError, match="gray picture"):
         read.plane(data)
+
+
+def test_a_prepared_still_has_the_pixels_of_any_still() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    data = write.jpeg(picture)
+    assert np.array_equal(read.prepared(data), read.image(data))
+    assert np.array_equal(read.prepared(write.png(picture)), picture)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 30, 400, -1, -2])
+def test_a_truncated_still_is_refused(cut: int) -> None:
+    data = write.jpeg(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8))
+    with pytest.raises(WorkError, match="cannot be read as a picture"):
+        read.prepared(data[:cut])
