@@ -45,6 +45,10 @@ def prepare_data(
         typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, such as widen_s=2.7; repeatable."),
     ] = [],  # noqa: B006
     workers: Workers = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers do it, such as tcp://host:8786; see above."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Decode a dataset once, into shards that training reads fast.
@@ -52,6 +56,9 @@ def prepare_data(
     Example: sslkit prepare-data ucf101 downloads/UCF-101 data/ucf101 --flow tvl1 --stabilise
 
     Without any download: sslkit prepare-data toybox data/toybox
+
+    With --cluster, the workers must find SOURCE and OUT under the same paths as this machine. Dask runs code that it is
+    sent (pickles): use a cluster that you trust, in a network where nobody else can reach it.
     """
     given: dict[str, Any] = dict(
         short_side_px=short_side_px, fps=fps, clip_s=clip_s, flow=flow, stabilise=stabilise, remove_borders=borders,
@@ -65,7 +72,7 @@ def prepare_data(
         from sslkit import jobs
 
         source, out = ["", *paths][-2:]
-        result = jobs.prepare_data(layout, source, Path(out), chosen, workers or cores(), progress)
+        result = jobs.prepare_data(layout, source, Path(out), chosen, workers or cores(), progress, cluster)
     output.result(result)
 
 

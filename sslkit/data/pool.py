@@ -9,6 +9,7 @@ from queue import SimpleQueue
 
 import cv2
 
+from sslkit.data.cluster import in_cluster
 from sslkit.data.task import Task
 from sslkit.data.worker import Died, Worker
 from sslkit.errors import WorkError
@@ -16,14 +17,18 @@ from sslkit.errors import WorkError
 Progress = Callable[[int, int, str], None]
 
 
-def run(tasks: Sequence[Task], workers: int, progress: Progress | None) -> None:
+def run(tasks: Sequence[Task], workers: int, progress: Progress | None, cluster: str | None = None) -> None:
     """Do all tasks that are not done yet. Interrupting ends the workers at once; what they had finished stays.
 
     workers: processes; with 0 it is done in this one, where a source that hangs or crashes cannot be given up.
+    cluster: address of a Dask scheduler, whose workers then do it.
     """
     open_tasks = [task for task in tasks if not task.done]
     done, report = len(tasks) - len(open_tasks), progress or (lambda done, total, name: None)
-    names = _in_processes(open_tasks, workers) if workers and open_tasks else _here(open_tasks)
+    if cluster and open_tasks:
+        names = in_cluster(open_tasks, cluster)
+    else:
+        names = _in_processes(open_tasks, workers) if workers and open_tasks else _here(open_tasks)
     for name in names:
         done += 1
         report(done, len(tasks), name)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
@@ -71,14 +72,16 @@ def prepare(
     settings: PrepareSettings,
     workers: int = 0,
     progress: Progress | None = None,
+    cluster: str | None = None,
 ) -> Prepared:
     """Prepare SOURCE, which is laid out as `layout` says, into the folder OUT, and say what it holds.
 
     A finished OUT of the same source and settings is returned at once, an unfinished one is finished. workers:
-    processes; with 0 all is done in this one, where a decoder that hangs or crashes is not survived. progress is called
-    with (tasks done, tasks in all, name of a source). Raises UserError for a source of another layout, for an OUT that
-    holds something else, and for splits that share a recording; WorkError when more than `settings.max_skipped` of the
-    sources cannot be read, or OUT cannot be written.
+    processes; with 0 all is done in this one, where a decoder that hangs or crashes is not survived. cluster: address
+    of a Dask scheduler, such as "tcp://host:8786", whose workers do it instead; see `sslkit.data.cluster`. progress is
+    called with (tasks done, tasks in all, name of a source). Raises UserError for a source of another layout, for an
+    OUT that holds something else, for splits that share a recording and for a cluster that cannot do it; WorkError when
+    more than `settings.max_skipped` of the sources cannot be read, or OUT cannot be written.
     """
     started = time.monotonic()
     plan = _plan(layout, source, settings)
@@ -86,18 +89,20 @@ def prepare(
         _same(out, About.of(out).model_dump(), plan.identity())
         return _finished(out)
     with _writing(out):
-        return _prepared(out, plan, settings, workers, progress, started)
+        return _prepared(
+            out, plan, settings, partial(run, workers=workers, progress=progress, cluster=cluster), started
+        )
 
 
 def _prepared(
-    out: Path, plan: _Plan, settings: PrepareSettings, workers: int, progress: Progress | None, started: float
+    out: Path, plan: _Plan, settings: PrepareSettings, work: Callable[[list[Task]], None], started: float
 ) -> Prepared:
     parts = _parts(out, plan)
     with _alone(parts):
         for left in parts.glob(f"*{PARTIAL}"):
             left.unlink()
         tasks = _tasks(plan, settings, parts)
-        run(tasks, workers, progress)
+        work(tasks)
         skipped = _skipped(out, tasks, settings)
         about = {
             **plan.identity(),

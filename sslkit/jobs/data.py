@@ -26,10 +26,16 @@ TOYBOX_STILLS: dict[str, Any] = {"clips": 0, "stills": 400, "seed": 0}
 
 
 def prepare_data(
-    layout: str, source: str, out: Path, options: dict[str, Any], workers: int = 2, progress: Progress | None = None
+    layout: str,
+    source: str,
+    out: Path,
+    options: dict[str, Any],
+    workers: int = 2,
+    progress: Progress | None = None,
+    cluster: str | None = None,
 ) -> Result:
     """Decode media once into a prepared dataset; see `sslkit.data.prepare`."""
-    prepared = prepare(layout, source, out, _prepare_settings(options), workers, progress)
+    prepared = prepare(layout, source, out, _prepare_settings(options), workers, progress, cluster)
     rows = [{"split": split, **counts} for split, counts in prepared.counts.items()]
     notes = []
     if prepared.skipped:
