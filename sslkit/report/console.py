@@ -80,9 +80,9 @@ class Output:
     def results(self, results: Iterable[Result]) -> int:
         """The results of many inputs, as they come; without JSON, those with an `error` go to stderr. How many failed.
 
-        What was done before an interruption is shown too.
+        What was done before an interruption is shown too; what else is to be said of each input follows the table.
         """
-        failed, rows = 0, []
+        failed, rows, notes = 0, [], []
         try:
             for result in results:
                 error = result.fields.get("error")
@@ -90,11 +90,14 @@ class Output:
                 if self.as_json:
                     self._line(result.record())
                 elif error is not None:
-                    self.complain(f"{result.fields.get('input')}: {error}")
+                    self.each(result)
                 else:
                     rows.append({**result.fields, **result.metrics, **result.files})
+                    notes += result.notes
         finally:
             self.table(rows)
+            for note in notes:
+                self._write(note)
         return failed
 
     def each(self, result: Result) -> None:
