@@ -5,6 +5,7 @@ from sslkit.jobs.browse import browse
 from sslkit.jobs.data import prepare_data
 from sslkit.jobs.learn import compare, finetune, load_task, pretrain, probe
 from sslkit.jobs.overlap import duplicates
+from sslkit.jobs.sync import sync
 from sslkit.jobs.use import arrow, embed, export
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "prepare_data",
     "pretrain",
     "probe",
+    "sync",
 ]
