@@ -217,10 +217,15 @@ def _stated(path: Path) -> dict[str, Any]:
 
 
 def _same(out: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise UserError showing the first difference between what is in OUT and what is asked for."""
+    """Raise UserError showing the first difference between what is in OUT and what is asked for.
+
+    A setting that did not exist yet when OUT was prepared had its default.
+    """
     pairs = {"layout": (there["layout"], wanted["layout"])}
+    default = {name: known.default for name, known in PrepareSettings.model_fields.items()}
     for name in sorted(set(there["settings"]) | set(wanted["settings"])):
-        pairs[name] = (there["settings"].get(name), wanted["settings"].get(name))
+        old, new = (each["settings"].get(name, default.get(name)) for each in (there, wanted))
+        pairs[name] = (old, new)
     for name, (old, new) in pairs.items():
         if old != new and name not in _NOT_COMPARED:
             raise UserError(f"{out} was prepared with {name} {old}, but {new} is asked for now; name another folder.")

@@ -335,6 +335,18 @@ class TestToybox:
             differs = np.abs(frames - np.median(frames, axis=0)).mean(-1)
             assert differs[masks > 0].mean() > 2 * differs[masks == 0].mean()
 
+    def test_data_of_before_an_option_are_as_good(self, tmp_path: Path) -> None:
+        settings = PrepareSettings(short_side_px=48, clips=0, stills=2)
+        prepare("toybox", "", tmp_path / "out", settings)
+        path = tmp_path / "out" / "dataset.json"
+        about = json.loads(path.read_text())
+        for name in ("camera_habit", "encoder_noise", "zero_borders"):
+            assert about["settings"].pop(name) is False
+        path.write_text(json.dumps(about))
+        prepare("toybox", "", tmp_path / "out", settings)
+        with pytest.raises(UserError, match="camera_habit False, but True"):
+            prepare("toybox", "", tmp_path / "out", settings.model_copy(update={"camera_habit": True}))
+
 
 @pytest.fixture(scope="module")
 def reference(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:

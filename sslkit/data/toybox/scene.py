@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -97,8 +97,9 @@ class Scene:
     camera: Camera = "none"
     border: bool = False
     aberration: bool = False
-    camera_habit: bool = False
-    encoder_noise: bool = False
+    # Outside the repr, of which prepared data keep a hash: data that were made before these options are as good.
+    camera_habit: bool = field(default=False, repr=False)
+    encoder_noise: bool = field(default=False, repr=False)
     av_offset_frames: int = 0
 
     @property
