@@ -8,6 +8,7 @@ right.
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.transforms.v2 import functional as vision
 
 _FULL_SCALE = 16.0
 # As far as flow and JPEG carry the picture's own motion over its edge.
@@ -107,6 +108,18 @@ def turned_each(pictures: Tensor, quarters: Tensor) -> Tensor:
     for quarter in (1, 2, 3):
         chosen = (quarters % 4 == quarter).to(pictures.device)
         turned[chosen] = torch.rot90(pictures[chosen], quarter, (-2, -1))
+    return turned
+
+
+def turned_within(pictures: Tensor, size_px: Tensor, degrees: float) -> Tensor:
+    """Pictures (N, C, H, W), each turned counter-clockwise about its own middle and cut to its own frame.
+
+    With interpolation, and black where nothing comes to lie: what an image library does by default.
+    """
+    turned = torch.zeros_like(pictures)
+    for picture, onto, (height, width) in zip(pictures, turned, size_px.tolist(), strict=True):
+        own = picture[:, :height, :width]
+        onto[:, :height, :width] = vision.rotate(own, degrees, vision.InterpolationMode.BILINEAR)
     return turned
 
 

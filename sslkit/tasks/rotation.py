@@ -13,7 +13,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as vision
 
 from sslkit.models import trunk as trunks
 from sslkit.ops import cues
@@ -40,10 +39,7 @@ def _turned_whole(task: "Rotation", batch: Batch, draw: Draw) -> Views:
     pictures, size_px = sight(batch, task.trunk.takes)
     copies = []
     for quarter in range(len(TURNS)):
-        turned = torch.zeros_like(pictures)
-        for picture, onto, (height, width) in zip(pictures, turned, size_px.tolist(), strict=True):
-            own = picture[:, :height, :width]
-            onto[:, :height, :width] = vision.rotate(own, 90.0 * quarter, vision.InterpolationMode.BILINEAR)
+        turned = cues.turned_within(pictures, size_px, 90.0 * quarter)
         copies.append(crop(turned, resized_boxes(size_px, draw, task.settings.scale), task.trunk.crop_px))
     return _questions(torch.stack(copies, 1), batch)
 

@@ -86,6 +86,15 @@ def test_corners_and_turns() -> None:
     assert all(torch.equal(turned[k], torch.rot90(picture[0], k, (-2, -1))) for k in range(4))
 
 
+def test_pictures_turned_within_their_frame_get_bars_where_they_are_not_square() -> None:
+    pictures = torch.zeros(2, 3, 48, 64, dtype=torch.uint8)
+    pictures[0] = 200
+    pictures[1, :, :40, :40] = torch.arange(40, dtype=torch.uint8)
+    found = cues.turned_within(pictures, torch.tensor([[48, 64], [40, 40]]), 90.0)
+    assert (found[0, 0] > 190).sum(1).tolist() == [48] * 48 and not found[0, :, :, :8].any()
+    assert torch.equal(found[1, 0, :40, :40], torch.rot90(pictures[1, 0, :40, :40])) and not found[1, :, 40:].any()
+
+
 def test_tiles_are_put_where_they_are_said_to_go_and_turned() -> None:
     picture = torch.rand(2, 3, 8, 8)
     same = cues.tiled(picture, 4, torch.arange(4), torch.zeros(2, 4, dtype=torch.int64))
