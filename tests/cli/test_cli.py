@@ -17,7 +17,7 @@ import pytest
 
 import sslkit
 from sslkit import cli
-from sslkit.errors import Alarm, UserError, WorkError
+from sslkit.errors import FIRST, Alarm, UserError, WorkError
 from sslkit.report.console import Output, plain, shown
 from sslkit.types import Published, Result
 
@@ -289,7 +289,7 @@ def test_progress_is_drawn_on_a_terminal_only_and_lines_always(
     assert "clips [a]" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
 
 
-def test_other_processes_of_torchrun_are_silent_but_for_errors(
+def test_other_processes_of_torchrun_speak_only_of_what_went_wrong_there_first(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RANK", "1")
@@ -297,6 +297,9 @@ def test_other_processes_of_torchrun_are_silent_but_for_errors(
     assert cli.run(["pretrain", "--task", "aot"]) == 0
     assert capsys.readouterr() == ("", "")
     jobs.outcome = WorkError("The disk is full.")
+    assert cli.run(["pretrain", "--task", "aot"]) == 1
+    assert capsys.readouterr() == ("", "")  # the first process says the same
+    jobs.outcome.add_note(FIRST)
     assert cli.run(["pretrain", "--task", "aot"]) == 1
     assert capsys.readouterr().err == "sslkit: The disk is full.\n"
 
