@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ import torch
 from sslkit.engine import checkpoint
 from sslkit.engine.run import Run, versions
 from sslkit.engine.validate import Validation
+from sslkit.errors import WorkError
 from sslkit.evals.audit import Audited
+from sslkit.media import read
 from sslkit.recipe import Plan, Recipe, dump
 from sslkit.report import chart, page, picture
 from sslkit.tasks.base import Task
 from sslkit.types import Panel, Reads, Result
 
+# How much of it a page shows: it is for people.
 _LABELS = 50
-"""Rows of a table of labels; a page is for people."""
+_VIDEOS, _STILLS = 24, 8
 
 
 def of_training(run: Run, plan: Plan, task: Task, judged: Validation | None, result: Result) -> None:
@@ -60,9 +64,9 @@ def of_rows(result: Result, folder: Path, name: str) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     path, record = folder / f"{name}.html", folder / "result.json"
     result.files = {**result.files, "report": str(path), "json": str(record)}
-    tables = [page.Table("Figures", result.rows if result.shown is None else result.shown)] if result.rows else []
+    tables = [page.Table("All rows", result.rows, folded=result.shown is not None)] if result.rows else []
     if result.shown is not None:
-        tables.append(page.Table("All rows", result.rows, folded=True))
+        tables.insert(0, page.Table("In short", result.shown))
     page.write(
         path,
         page.Page(
@@ -132,6 +136,49 @@ def of_browsing(
 def _read(reads: Reads) -> dict[str, Any]:
     """What is read of a sample, without what is not."""
     return {name: value for name, value in vars(reads).items() if value and (name != "rate_hz" or reads.sound_s)}
+
+
+def of_arrow(results: Sequence[Result], weights: Path, folder: Path) -> None:
+    """Write arrow.html into `folder`: verdicts of videos, and stills of their overlays where most was decided."""
+    judged = [result for result in results if "clips" in result.fields]
+    bars = [{**clip, "value": 100 * clip["p_forward"]} for clip in _clips(judged[:_VIDEOS])]
+    note = "Each dot is a clip, the bar their mean; the verdict goes by the mean of the logits."
+    charts = [page.Chart("Forwards", chart.bars(bars, "video", x_label="percent", chance=50), note)] if bars else []
+    page.write(
+        folder / "arrow.html",
+        page.Page(
+            title="Forwards or backwards?",
+            lead=f"{len(judged)} of {len(results)} videos were judged.",
+            notes=list(dict.fromkeys(note for one in judged for note in one.notes)),
+            panels=[_stills(one) for one in judged[:_VIDEOS]],
+            charts=charts,
+            tables=[
+                page.Table("Videos", [{k: v for k, v in one.fields.items() if k != "clips"} for one in results]),
+                page.Table("Clips", _clips(judged), folded=True),
+            ],
+            facts={"weights": str(weights), "versions": versions()},
+            command=_command(),
+        ),
+    )
+
+
+def _clips(results: Sequence[Result]) -> list[dict[str, Any]]:
+    return [{"video": Path(one.fields["input"]).name, **clip} for one in results for clip in one.fields["clips"]]
+
+
+def _stills(result: Result) -> Panel:
+    """Pictures of a video's overlay, of the clips that are farthest from undecided, in the order of time."""
+    about, overlay = result.fields, Path(result.files["overlay"])
+    decided = sorted(about["clips"], key=lambda clip: -abs(clip["p_forward"] - 0.5))[:_STILLS]
+    panel = Panel(f"{Path(about['input']).name}: {about['verdict']}, {about['p_forward']:.0%} forwards", [], columns=4)
+    panel.note = "The clearest clips, with the evidence for the verdict in colour: bright is what decided."
+    for clip in sorted(decided, key=lambda clip: clip["start_s"]):
+        middle_s = (clip["start_s"] + clip["end_s"]) / 2
+        with suppress(WorkError):  # the last picture of an odd file: the verdicts are worth a page without it
+            still = read.video(overlay, short_side_px=240, start_s=middle_s, end_s=clip["end_s"]).frames[0]
+            panel.pictures.append(still)
+            panel.captions.append(f"{middle_s:.1f} s: {clip['p_forward']:.0%} forwards")
+    return panel
 
 
 def of_comparison(result: Result, folder: Path) -> Result:

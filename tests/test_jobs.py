@@ -108,6 +108,8 @@ def test_arrow_goes_on_after_a_bad_video(run: Path, clip_file: Path, tmp_path: P
     found: list[Result] = list(jobs.arrow([bad, clip_file], run, out=tmp_path / "out", device="cpu"))
     assert found[0].fields["kind"] == "work" and "bad.mp4" in found[0].fields["error"]
     assert found[1].fields["verdict"] in ("forwards", "backwards") and Path(found[1].fields["overlay"]).is_file()
+    page = (tmp_path / "out" / "arrow.html").read_text()
+    assert "1 of 2 videos were judged" in page and "bad.mp4" in page and page.count("<figure") >= 2
 
 
 def test_prepare_data_names_every_mistake(tmp_path: Path) -> None:

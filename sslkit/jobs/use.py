@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from sslkit import pages
 from sslkit.data.layouts.base import media_files
 from sslkit.demos import arrow as arrow_demo
 from sslkit.demos import embed as embedding
@@ -29,19 +30,28 @@ Format = Literal["safetensors", "onnx", "both"]
 def arrow(
     videos: Sequence[Path], weights: Path, out: Path | None = None, overlay: bool = True, device: str = "auto"
 ) -> Iterator[Result]:
-    """Forwards or backwards? One result a video; one that cannot be judged gives a result with an error."""
+    """Forwards or backwards? One result a video; one that cannot be judged gives a result with an error.
+
+    With `overlay`, a page with stills of them, arrow.html, is written when the last video is done, or work is stopped.
+    """
     learner, run, match = loaded(weights)
     if run.recipe.task != "arrow_of_time":
         raise UserError(f"{weights} learnt {run.recipe.task}; sslkit arrow needs a run of arrow_of_time.")
     chosen, settings = pick(device), _arrow_settings(run, learner)
     folder = out or Path("runs") / "arrow"
-    for video in videos:
-        try:
-            found = arrow_demo.arrow(Path(video), learner, chosen, settings, folder if overlay else None, overlay)  # type: ignore[arg-type]
-            found.notes.append(f"{weights}: {match.told()}.")
+    done: list[Result] = []
+    try:
+        for video in videos:
+            try:
+                found = arrow_demo.arrow(Path(video), learner, chosen, settings, folder if overlay else None, overlay)  # type: ignore[arg-type]
+                found.notes.append(f"{weights}: {match.told()}.")
+            except SslkitError as error:
+                found = Result(name="arrow", fields={"input": str(video), "error": str(error), "kind": error.kind})
+            done.append(found)
             yield found
-        except SslkitError as error:
-            yield Result(name="arrow", fields={"input": str(video), "error": str(error), "kind": error.kind})
+    finally:
+        if overlay and folder.is_dir():
+            pages.of_arrow(done, weights, folder)
 
 
 def _arrow_settings(run: Run, learner: tasks.Task) -> arrow_demo.ArrowSettings:

@@ -13,6 +13,7 @@ from sslkit.report import chart, page, picture
 from sslkit.types import Panel, Published
 
 PHONE_PX, DESK_PX = 390, 1280
+KINDS = ("crowded", "run, arrow of time", "run, rotation", "arrow", "browse", "probe", "finetune")
 TINY = ["train.steps=4", "train.epoch_steps=2", "train.batch=4"]
 SMALL = ["train.steps=2", "train.warmup_epochs=0", "train.batch=4", "clips=1"]
 
@@ -60,12 +61,14 @@ def _crowded() -> page.Page:
 
 
 @pytest.fixture(scope="session")
-def pages(toybox: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(toybox: Path, clip_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of each kind, with real content but for the crowded one."""
     at = tmp_path_factory.mktemp("pages")
     crowded = at / "crowded.html"
     page.write(crowded, _crowded())
     jobs.pretrain("aot", data=[toybox], out=at / "aot", tiny=True, overrides=TINY, device="cpu", workers=0)
+    (judged,) = jobs.arrow([clip_file], at / "aot", at / "arrow", device="cpu")
+    assert "error" not in judged.fields
     run, on = [at / "rotation"], [at / "stills"]
     prepare("toybox", "", on[0], PrepareSettings(short_side_px=64, clips=0, stills=60))
     jobs.pretrain("rotation", data=on, out=run[0], tiny=True, overrides=TINY, device="cpu", workers=0)
@@ -77,6 +80,7 @@ def pages(toybox: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
         "crowded": crowded,
         "run, arrow of time": at / "aot" / "report.html",
         "run, rotation": at / "rotation" / "report.html",
+        "arrow": at / "arrow" / "arrow.html",
         "browse": at / "browse.html",
         "probe": at / "probe" / "probe.html",
         "finetune": at / "finetune" / "finetune.html",
@@ -92,7 +96,7 @@ def _complaints(seen: list[dict[str, Any]]) -> list[str]:
     return found + [url for url in fetched[1:] if not url.startswith("data:")]
 
 
-@pytest.mark.parametrize("kind", ["crowded", "run, arrow of time", "run, rotation", "browse", "probe", "finetune"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_pages_read_well_at_every_width_and_in_both_schemes(kind: str, pages: dict[str, Path], browser: Any) -> None:
     for width in (PHONE_PX, DESK_PX):
         for scheme in ("light", "dark"):
