@@ -251,7 +251,7 @@ def _sentence(what: str, error: Exception) -> str:
 
 
 def _batches(reader: _Reader, numbers: range, device: torch.device, workers: int) -> Generator[Batch, None, None]:
-    with _without_garbage() if workers else contextlib.nullcontext():
+    with _ready_to_fork() if workers else contextlib.nullcontext():
         reading = iter(_loader(reader, numbers, device, workers))
     side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
     try:
@@ -277,17 +277,21 @@ def _end(reading: Any) -> None:
 
 
 @contextlib.contextmanager
-def _without_garbage() -> Iterator[None]:
-    """Fork here: the workers will not collect what the parent left lying about.
+def _ready_to_fork() -> Iterator[None]:
+    """Fork here: the workers will not collect what the parent left lying about, and signals find them prepared.
 
     A decoder of PyAV that became garbage in the parent waits for its threads when it is freed. They did not come along
-    with the fork, so a worker that frees it waits for ever.
+    with the fork, so a worker that frees it waits for ever. SIGTERM would end a worker that has not blocked it yet.
     """
+    blocking = hasattr(signal, "pthread_sigmask")
     gc.collect()
     gc.freeze()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT}) if blocking else set()
     try:
         yield
     finally:
+        if blocking:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         gc.unfreeze()
 
 
