@@ -94,8 +94,8 @@ def test_prepare_data_passes_on_only_what_was_given(jobs: Jobs) -> None:
         "prepare-data ucf101 in out --flow tvl1 --stabilise --keep-borders --no-sound --fps 12.5 --fold 2 --workers 3"
     )
     assert cli.run(line.split()) == 0
-    layout, source, out, options, workers, progress = jobs.called["prepare_data"]
-    assert (layout, source, out, workers) == ("ucf101", "in", Path("out"), 3)
+    layout, source, out, options, workers, progress, cluster = jobs.called["prepare_data"]
+    assert (layout, source, out, workers, cluster) == ("ucf101", "in", Path("out"), 3, None)
     assert options == {
         "flow": "tvl1",
         "stabilise": True,
@@ -339,7 +339,7 @@ def test_without_json_a_bad_input_is_told_on_stderr(jobs: Jobs, capsys: pytest.C
     jobs.each = [judged("a.mp4", 0.9), refused("b.mp4")]
     assert cli.run(["arrow", "a.mp4", "b.mp4", "--weights", "w"]) == 1
     printed = capsys.readouterr()
-    assert printed.err == "sslkit: b.mp4: b.mp4 has no pictures.\n"
+    assert printed.err == "sslkit: b.mp4 has no pictures.\n"
     assert printed.out.splitlines() == [
         "input  p_forward  verdict   clips",
         "a.mp4        0.9  forwards  1",
