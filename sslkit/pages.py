@@ -216,7 +216,8 @@ def of_audit(result: Result, audited: Sequence[Audited], classes: Sequence[str],
         for found in one.findings:
             if found.network == "cheater":
                 title = f"{name}: the cue alone, {said[found.tested]}"
-                panels.append(replace(found.panel, title=title, note=one.shortcut.cue, columns=8))
+                note = one.shortcut.cue if found.tested == "original" else f"Control: {one.shortcut.control}"
+                panels.append(replace(found.panel, title=title, note=f"{note[0].upper()}{note[1:]}.", columns=8))
                 if found.value is not None:
                     headline.append(page.Figure(title, found.value, chance=result.chance))
             elif found.trained == found.tested and len(classes) > 2:
@@ -227,7 +228,8 @@ def of_audit(result: Result, audited: Sequence[Audited], classes: Sequence[str],
         page.Page(
             title=result.name,
             lead="A cheater sees the cue alone. Where it is above chance, the task can be solved without learning what "
-            "is meant; with the control on it must be at chance. The task itself is trained and asked in both worlds.",
+            "is meant; with the control it must be at chance (or, where a shortcut only makes answers contradict each "
+            "other, right more often). The task itself is trained and asked both without and with the control.",
             headline=headline,
             notes=result.notes,
             panels=panels,
