@@ -69,7 +69,7 @@ class Alarm(_Block):
     """When to notice that a run does not learn; it changes nothing that is computed."""
 
     normal_until_step: int | None = Field(default=None, ge=0)
-    """Up to here it is normal that the network only guesses; None: for a third of the run."""
+    """Up to here it is normal that the network only guesses; None: for a third of the run, at least 100."""
     stop: bool = False
     """Stop the run then, instead of warning once."""
 

@@ -11,6 +11,7 @@ from sslkit.data.dataset import Dataset
 from sslkit.engine.run import Run
 from sslkit.errors import UserError
 from sslkit.evals import pretext
+from sslkit.jobs import learn
 from sslkit.types import Answer, Batch, Draw, Result
 
 STEPS = ["train.steps=4", "train.epoch_steps=2", "train.batch=4", "data.short_side_px=80"]
@@ -40,6 +41,19 @@ def test_a_finished_run_returns_its_result_and_trains_nothing(run: Path, toybox:
     with pytest.raises(UserError, match=r"train\.lr"):
         other = [*STEPS, "train.lr=0.5"]
         jobs.pretrain("aot", data=[toybox], out=run, tiny=True, overrides=other, device="cpu", workers=0)
+
+
+def test_a_damaged_result_is_measured_again(run: Path, toybox: Path) -> None:
+    result = run / "result.json"
+    before = json.loads(result.read_text())
+    for damaged in (b"", b"[]", b'{"name": "x", "notes": [], "seconds": 1, "metrics": [3]}', result.read_bytes()[:-30]):
+        result.write_bytes(damaged)
+        assert learn._earlier(run) is None
+    found = jobs.pretrain("aot", data=[toybox], out=run, tiny=True, overrides=STEPS, device="cpu", workers=0)
+    assert found.metrics == before["metrics"] == json.loads(result.read_text())["metrics"]
+    result.write_text(json.dumps({**before, "chance": float("nan")}))
+    earlier = learn._earlier(run)
+    assert earlier is not None and earlier.chance != 50 and "nothing was trained now" in earlier.notes[-1]
 
 
 def test_weights_that_come_back_are_the_best_of_the_run(run: Path) -> None:

@@ -16,17 +16,19 @@ from sslkit.recipe import Plan
 
 _ONE_SIDED_95 = 1.645
 _LEAST_STD = 0.05
+_FEWEST_STEPS = 100
 
 
 class Alarms:
     """What is noticed while a run trains; each thing is told once, as a warning of kind `errors.Alarm`.
 
-    found: the sentences so far. Up to `recipes.Alarm.normal_until_step`, or for a third of the run, nothing is said.
+    found: the sentences so far. Up to `recipes.Alarm.normal_until_step` nothing is said; without it for a third of the
+    run, and a hundred steps in any case.
     """
 
     def __init__(self, settings: recipes.Alarm, plan: Plan) -> None:
         normal = settings.normal_until_step
-        self.normal_until_step = plan.steps // 3 if normal is None else normal
+        self.normal_until_step = max(_FEWEST_STEPS, plan.steps // 3) if normal is None else normal
         self.found: list[str] = []
         self._settings, self._steps = settings, plan.steps
         self._told: set[str] = set()

@@ -7,21 +7,19 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import pydantic
 
 from sslkit import recipe as recipes
 from sslkit.engine import checkpoint, distributed
+from sslkit.engine.curves import Curves
 from sslkit.engine.lock import Lock
 from sslkit.errors import UserError, WorkError
 from sslkit.files import replacing, unwritable
 from sslkit.models import trunk as trunks
 from sslkit.recipe import Plan, Recipe
 from sslkit.tasks.base import Task
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 _PROSE = ("about", "paper", "alarm")
 """Keys of a recipe that say nothing about what is computed."""
@@ -50,7 +48,7 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._lock = Lock(self.folder)
-        self._board: SummaryWriter | None = None
+        self._curves: Curves | None = None
 
     def open(self, recipe: Recipe, plan: Plan, data: Sequence[Mapping[str, Any]] = ()) -> Run:
         """Begin the run, or continue it if the folder holds the same one; until `close` no other process can.
@@ -136,8 +134,8 @@ class Run:
                 file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
         except OSError as error:
             raise unwritable(path, error) from error
-        for name, value in {**values, **(speed or {})}.items():
-            self._tensorboard(step).add_scalar(f"{split}/{name}", value, step)
+        self._curves = self._curves or Curves(self.folder, step)
+        self._curves.add(step, {f"{split}/{name}": value for name, value in {**values, **(speed or {})}.items()})
 
     def rewind(self, step: int) -> None:
         """Forget rows of later steps: they are about to be written again."""
@@ -180,9 +178,9 @@ class Run:
 
     def close(self) -> None:
         """Finish writing, and let other processes have the run."""
-        if self._board is not None:
-            self._board.close()
-        self._board = None
+        if self._curves is not None:
+            self._curves.close()
+        self._curves = None
         self._lock.release()
 
     def _enter(self) -> None:
@@ -233,13 +231,6 @@ class Run:
     def _made_by(self) -> dict[str, Any]:
         """What was asked when the run began, as plain values."""
         return {"recipe": _json(self.recipe), "plan": _json(self.plan), "data": self.data}
-
-    def _tensorboard(self, step: int) -> SummaryWriter:
-        if self._board is None:
-            from torch.utils.tensorboard import SummaryWriter  # imported late: it takes seconds
-
-            self._board = SummaryWriter(str(self.folder), purge_step=step)
-        return self._board
 
 
 def versions() -> dict[str, str]:

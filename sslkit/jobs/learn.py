@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict
 
 from sslkit import pages
 from sslkit import recipe as recipes
@@ -84,8 +85,8 @@ def pretrain(
     feed = Feed(train, reads, plan, chosen, workers)
     show = _steps(progress, f"{asked.task}: training") if progress else None
     with Run(out).open(asked, plan, train.info.records) as run:
-        if (out / "result.json").is_file() and run.finished:
-            return _earlier(out)
+        if run.finished and (earlier := _earlier(out)):
+            return earlier
         fitted = fit(learner, feed, asked, plan, run, judge if held_out is not None else None, show)
         if not distributed.is_main():
             return Result(name=f"rank {distributed.rank()}")
@@ -262,20 +263,37 @@ def loaded(folder: Path) -> tuple[tasks.Task, Run, Match]:
     return learner.eval(), run, match
 
 
-def _earlier(out: Path) -> Result:
-    """The result of a run that had finished before."""
-    record = json.loads((out / "result.json").read_text(encoding="utf-8"))
-    paper = record.get("paper")
-    kept = ("metrics", "chance", "paper", "rows", "files", "seconds", "name", "notes")
+class _Written(BaseModel):
+    """result.json, as far as it is not the command's own fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    notes: list[str]
+    seconds: float
+    metrics: dict[str, float] = {}
+    chance: float | None = None
+    paper: dict[str, Any] | None = None
+    rows: list[dict[str, Any]] = []
+    files: dict[str, str] = {}
+
+
+def _earlier(out: Path) -> Result | None:
+    """The result of a run that had finished before; None where there is none, or a damaged one."""
+    try:
+        written = _Written.model_validate_json((out / "result.json").read_bytes())
+        paper = Published(written.paper["value"], written.paper["where"]) if written.paper else None
+    except (OSError, ValueError, KeyError):
+        return None
     return Result(
-        name=record["name"],
-        fields={k: v for k, v in record.items() if k not in kept},
-        metrics=record.get("metrics", {}),
-        chance=record.get("chance"),
-        paper=Published(paper["value"], paper["where"]) if paper else None,
-        files=record.get("files", {}),
-        notes=[*record["notes"], f"{out} was finished before; nothing was trained now."],
-        seconds=record["seconds"],
+        name=written.name,
+        fields=dict(written.model_extra or {}),
+        metrics=written.metrics,
+        chance=written.chance,
+        paper=paper,
+        files=written.files,
+        notes=[*written.notes, f"{out} was finished before; nothing was trained now."],
+        seconds=written.seconds,
     )
 
 

@@ -92,11 +92,12 @@ def save(trunk: Trunk, path: Path, about: Mapping[str, Any]) -> None:
 
     A hash of all that goes into the file too. Raises WorkError for a full disk; an old file stays then.
     """
-    header = json.dumps({"name": trunk.name, "settings": trunk.settings, "about": dict(about)})
+    header = {"name": trunk.name, "settings": trunk.settings, "about": dict(about)}
     tensors = {key: value.detach().cpu().contiguous() for key, value in trunk.state_dict().items()}
-    metadata = {"sslkit": header, _HASH: weights.digest(header, tensors)}
+    header[_HASH] = weights.digest(json.dumps(header), tensors)
+    # One entry: of several, safetensors writes now one and now another first, and equal trunks should be equal files.
     with replacing(path) as file:
-        file.write(safetensors.torch.save(tensors, metadata=metadata))
+        file.write(safetensors.torch.save(tensors, metadata={"sslkit": json.dumps(header)}))
 
 
 def load(path: Path) -> tuple[Trunk, dict[str, Any]]:
@@ -110,9 +111,11 @@ def load(path: Path) -> tuple[Trunk, dict[str, Any]]:
     metadata, tensors = weights.read(path)
     if "sslkit" not in metadata:
         raise UserError(f"{path} is not a trunk written by sslkit: train one with sslkit pretrain.")
-    if metadata.get(_HASH, "") not in ("", weights.digest(metadata["sslkit"], tensors)):
+    header = _header(path, metadata["sslkit"])
+    old = _HASH not in header
+    if header.pop(_HASH, None) != weights.digest(json.dumps(header), tensors) and not old:
         raise WorkError(f"{path} has changed since it was written: copy it again, or train it again.")
-    name, settings, about = _header(path, metadata["sslkit"])
+    name, settings, about = header["name"], header["settings"], header["about"]
     # First without memory: what a file asks for is made only when the file has the weights for it.
     with torch.device("meta"):
         found = weights.match(build(name, settings).state_dict(), tensors, same_dtype=True)
@@ -128,13 +131,14 @@ def is_ours(path: Path) -> bool:
     return not path.is_file() or (path.suffix == ".safetensors" and "sslkit" in weights.read(path)[0])
 
 
-def _header(path: Path, text: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Name, settings and `about` of a trunk."""
+def _header(path: Path, text: str) -> dict[str, Any]:
+    """Name, settings, `about` and hash of a trunk."""
     try:
         header = json.loads(text)
-        name, settings, about = header["name"], header["settings"], header["about"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise UserError(f"{path} has a damaged header: copy it again, or train it again.") from error
-    if not (isinstance(name, str) and isinstance(settings, dict) and isinstance(about, dict)):
+    except (ValueError, RecursionError):
+        header = None
+    kinds = {"name": str, "settings": dict, "about": dict}
+    known = isinstance(header, dict) and header.keys() - {_HASH} == kinds.keys()
+    if not known or not all(isinstance(header[key], kind) for key, kind in kinds.items()):
         raise UserError(f"{path} has a damaged header: copy it again, or train it again.")
-    return name, settings, about
+    return dict(header)

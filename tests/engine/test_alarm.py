@@ -60,6 +60,7 @@ def test_it_warns_once_and_not_before_that_is_due(tiny):
 
 def test_the_recipe_says_until_when_guessing_is_normal_and_whether_to_stop(tiny):
     guessing = answered(torch.arange(100) < 52, torch.arange(100))
+    assert alarms(tiny, steps=10).normal_until_step == 100 and alarms(tiny, steps=3000).normal_until_step == 1000
     late = alarms(tiny, normal_until_step=1000)
     late.validated(299, guessing)
     assert late.found == []
@@ -81,6 +82,12 @@ def test_embeddings_that_are_all_alike_are_noticed(tiny):
         alarms(tiny, stop=True).logged(200, {"embedding_std": 0.001})
 
 
+def due(job, **settings):
+    """What `fit` takes, with an alarm that is due after 20 steps."""
+    alarm = recipes.Alarm(normal_until_step=20, **settings)
+    return job.task, job.feed, job.recipe.model_copy(update={"alarm": alarm}), job.plan, job.run
+
+
 class Shuffled:
     """Blobs whose labels say nothing about them."""
 
@@ -100,20 +107,19 @@ def test_a_task_with_shuffled_labels_sets_it_off_and_one_with_true_labels_does_n
     learning = tiny.job(tmp_path / "true", steps=60)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Alarm)
-        assert fit(*learning.parts, learning.validate).alarms == []
+        assert fit(*due(learning), learning.validate).alarms == []
     job = tiny.job(tmp_path / "shuffled", dataset=Shuffled(tiny.Blobs()), steps=60, lr=0.01)
     with pytest.warns(Alarm, match="cannot be told from guessing") as told:
-        fitted = fit(*job.parts, job.validate)
+        fitted = fit(*due(job), job.validate)
     assert len(told) == 1 and fitted.alarms == [str(told[0].message)] and fitted.steps == 60
 
 
 def test_a_run_that_was_to_stop_can_go_on_without_being_another_one(tiny, tmp_path):
     job = tiny.job(tmp_path / "run", dataset=Shuffled(tiny.Blobs()), steps=60, lr=0.01)
-    stopping = job.recipe.model_copy(update={"alarm": recipes.Alarm(stop=True)})
     with pytest.raises(WorkError, match="the run was stopped"):
-        fit(job.task, job.feed, stopping, job.plan, job.run, job.validate)
+        fit(*due(job, stop=True), job.validate)
     reached = job.run.step
     assert 20 < reached < 60 and job.run.rows("val")[-1]["step"] == reached
     again = tiny.job(tmp_path / "run", dataset=Shuffled(tiny.Blobs()), steps=60, lr=0.01)
     with pytest.warns(Alarm):
-        assert fit(*again.parts, again.validate).steps == 60
+        assert fit(*due(again), again.validate).steps == 60

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import time
 
@@ -209,6 +210,52 @@ def test_a_worker_that_dies_during_a_step_is_told_in_a_sentence(tiny, tmp_path):
     job.task.after_step = lambda: (type(job.task).after_step(job.task), killing())
     with pytest.raises(WorkError, match=r"process that reads data died .*--workers"):
         fit(*job.parts)
+
+
+@pytest.mark.parametrize(
+    "exhaust",
+    [
+        lambda: torch.empty(2**60),
+        lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")),
+        lambda: (_ for _ in ()).throw(MemoryError()),
+    ],
+    ids=["cpu", "cuda", "python"],
+)
+def test_memory_that_does_not_suffice_is_told_with_what_needs_less(tiny, tmp_path, exhaust):
+    job = tiny.job(tmp_path / "run", accumulate=2)
+    forward = job.task.forward
+
+    def hungry(views):
+        if job.task.training and int(job.task.steps) == 5:
+            exhaust()
+        return forward(views)
+
+    job.task.forward = hungry
+    sentence = "A step on 3 samples at once does not fit the memory of cpu: raise train.accumulate above 2, or lower"
+    with pytest.raises(WorkError, match=f"^{sentence} train.batch.$"):
+        fit(*job.parts)
+    assert job.run.step == 4 and not list(job.run.folder.glob("*.partial"))
+
+
+def test_a_disk_that_fills_keeps_the_last_checkpoint_and_the_run_goes_on_later(tiny, tmp_path):
+    whole, cut = tiny.job(tmp_path / "whole"), tiny.job(tmp_path / "cut")
+    fit(*whole.parts, whole.validate)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def filling(step, *_):
+        if step == 6:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+
+    try:
+        with pytest.raises(WorkError, match="checkpoint.pt cannot be written .file too large.: free some space"):
+            fit(*cut.parts, cut.validate, filling)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    again = tiny.job(tmp_path / "cut")
+    assert again.run.step == 4 and not list(again.run.folder.glob("*.partial"))
+    fit(*again.parts, again.validate)
+    assert same(state(whole), state(again))
+    assert (tmp_path / "whole/metrics.jsonl").read_bytes() == (tmp_path / "cut/metrics.jsonl").read_bytes()
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tiny, tmp_path):

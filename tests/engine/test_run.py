@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 
 import pytest
 import torch
@@ -101,6 +102,36 @@ def test_rows_and_curves(run):
     curves = EventAccumulator(str(run.folder)).Reload()
     assert sorted(curves.Tags()["scalars"]) == ["train/loss", "train/samples_per_s", "val/accuracy"]
     assert [(event.step, event.value) for event in curves.Scalars("val/accuracy")] == [(4, 50.0)]
+
+
+def test_curves_of_a_resumed_run_go_on_from_its_checkpoint(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for step, loss in ((2, 0.5), (4, 0.4), (6, 0.3)):
+        run.log(step, "train", {"loss": loss})
+    run.close()
+    run.log(4, "train", {"loss": 0.25})
+    run.close()
+    points = EventAccumulator(str(run.folder)).Reload().Scalars("train/loss")
+    assert [(point.step, point.value) for point in points] == [(2, 0.5), (4, 0.25)]
+
+
+@pytest.mark.parametrize(("rows", "file"), [(0, "events"), (200, "metrics.jsonl")])
+def test_a_disk_that_fills_while_rows_are_written_is_told(run, rows, file):
+    """Curves are longer than rows, unless there are rows from before; half a row does not count."""
+    lines = "".join(json.dumps({"step": 0, "split": "train", "loss": 1.0}) + "\n" for _ in range(rows))
+    (run.folder / "metrics.jsonl").write_text(lines)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(lines) + 300, hard))
+    try:
+        with pytest.raises(WorkError, match=rf"{file}.* cannot be written \(file too large\): free some space"):
+            for step in range(1, 100):
+                run.log(step, "train", {"loss": 0.5})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    run.close()
+    written = [row["step"] for row in run.rows()][rows:]
+    assert written and written == list(range(1, len(written) + 1))
 
 
 def test_rewinding_forgets_later_rows_and_half_lines(run):

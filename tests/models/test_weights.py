@@ -3,6 +3,8 @@
 import json
 import random
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,17 @@ def test_files_from_before_the_hash_can_still_be_read(tmp_path: Path) -> None:
     header = json.dumps({"name": "nin", "settings": SETTINGS, "about": {"step": 1}})
     save_file(trunk.state_dict(), str(tmp_path / "x.safetensors"), metadata={"sslkit": header})
     assert trunks.load(tmp_path / "x.safetensors")[1] == {"step": 1}
+
+
+def test_equal_trunks_are_equal_files(tmp_path: Path) -> None:
+    """In other processes too, where hashes fall out otherwise."""
+    code = f"""
+import torch; from pathlib import Path; from sslkit.models import trunk
+torch.manual_seed(0); trunk.save(trunk.build("nin", {SETTINGS}), Path("PATH"), {{"step": 3, "metrics": {{"a": 1.5}}}})
+"""
+    for number in range(3):
+        subprocess.run([sys.executable, "-c", code.replace("PATH", str(tmp_path / str(number)))], check=True)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
 def test_a_full_disk_leaves_the_old_trunk(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
