@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 
-from torch._C._distributed_c10d import PrefixStore, Store
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 _ROUND = "sslkit/round"
