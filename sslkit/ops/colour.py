@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-
 _STILL = 8.0
 """Packed units from 128 that are noise, and must not be stretched to full colour."""
 

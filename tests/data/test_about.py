@@ -75,7 +75,7 @@ def test_no_json_is_told(folder: Path, content: bytes) -> None:
         ({"frames": 10**12}, "motion"),
         ({"frames": True}, "frames"),
         ({"fps": 0.0}, "rate"),
-        ({"kind": "sound"}, "kind"),
+        ({"kind": "smell"}, "kind"),
         ({"members": {}}, "no pictures"),
         ({"members": {"mp4": [-5, 10]}}, "members.mp4"),
         ({"members": {"mp4": [0, 10**30]}}, "members.mp4"),
