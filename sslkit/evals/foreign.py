@@ -60,12 +60,13 @@ def _tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if path.suffix == ".safetensors":
         return weights.read(path)
     content = checkpoint.weights(path)
-    while isinstance(content, dict):
-        nest = next((name for name in _NESTS if isinstance(content.get(name), dict)), None)
-        if nest is None:
-            return {}, {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        content = content[nest]
-    return {}, {}
+    for _ in _NESTS:  # at most so deep: a hostile file may hold itself
+        nest = next(
+            (name for name in _NESTS if isinstance(content, dict) and isinstance(content.get(name), dict)), None
+        )
+        content = content[nest] if nest else content
+    found = content.items() if isinstance(content, dict) else ()
+    return {}, {str(name): value for name, value in found if isinstance(value, Tensor)}
 
 
 def _candidates(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Iterator[Trunk]:

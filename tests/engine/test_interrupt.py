@@ -36,8 +36,11 @@ class Slow:
 
 
 def never_returns():
-    """Deep inside a library, where Python sees no signal."""
-    ctypes.CDLL(None).sleep(600)
+    """Deep inside a library, which waits for itself and takes no notice of signals."""
+    library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
+    library.pthread_mutex_init(mutex, None)
+    library.pthread_mutex_lock(mutex)
+    library.pthread_mutex_lock(mutex)
 
 
 def interrupted(body, number=signal.SIGTERM, patience_s=0.5, leaving_s=0.5):

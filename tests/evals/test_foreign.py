@@ -116,6 +116,14 @@ def test_code_in_foreign_weights_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="could run code"):
         adopted(tmp_path / "x.pth")
     assert not (tmp_path / "owned").exists()
+    itself: dict[str, object] = {}
+    itself["state_dict"] = itself
+    torch.save(itself, tmp_path / "x.pth")
+    with pytest.raises(UserError, match="holds no weights"):
+        adopted(tmp_path / "x.pth")
+    torch.save([1, 2], tmp_path / "x.pth")
+    with pytest.raises(UserError, match="holds no weights"):
+        adopted(tmp_path / "x.pth")
     torch.save({"epoch": 3}, tmp_path / "x.pth")
     with pytest.raises(UserError, match="holds no weights"):
         adopted(tmp_path / "x.pth")
