@@ -49,8 +49,7 @@ class Lips(Trunk):
         channels = [width, 2 * width, 3 * width, 4 * width]
         self.first = nn.Conv3d(2, width, (WINDOW_FRAMES, 5, 5), (1, 2, 2), (0, 2, 2), bias=False)
         self.convs = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1, bias=False)
-            for before, after in pairwise(channels)
+            nn.Conv2d(before, after, 3, padding=1, bias=False) for before, after in pairwise(channels)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(count) for count in channels)
         self.fc = nn.Sequential(
