@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -14,23 +13,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sslkit.data import samples
+from sslkit.data import cutting, framing, samples
 from sslkit.data.face_clips import face_clips
+from sslkit.data.framing import Border, Pictures
 from sslkit.data.layouts.base import Item
 from sslkit.data.settings import PrepareSettings
 from sslkit.data.shards import Stored
 from sslkit.errors import WorkError
 from sslkit.media import borders, picture, read, shots, stabilise
 
-Pictures = NDArray[np.uint8]
-Border = tuple[int, int, int, int]
 _HIGHEST_FPS = 31
-_BORDER_FRAMES = 5
 _SILENT_END_S = 0.1
-_UNCERTAIN_FRAMES = 2
-_LONGEST_SHAPE = 20
-_LARGEST_FOR_FACES_PX = 720
-_WHOLE: Border = (0, 0, 0, 0)
+_STANDING_FPS = 5.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +54,9 @@ def prepare_item(item: Item, number: int, label: int, settings: PrepareSettings)
         "source": item.source,
         "group": item.group,
         "flow_bound": settings.flow_bound_px,
+        "truth": None if item.truth is None else dict(item.truth),
+        "fold": item.fold,
+        "tags": list(item.tags),
     }
     stem = f"{number:07d}-{re.sub(r'[^A-Za-z0-9_]+', '-', item.key)[:48].strip('-')}"
     if item.scene is not None:
@@ -68,8 +65,12 @@ def prepare_item(item: Item, number: int, label: int, settings: PrepareSettings)
         raise WorkError(f"{item.source} has no file.")
     elif item.still:
         whole = read.image(item.path)
-        _check_shape(item.path, *whole.shape[:2])
-        yield samples.still({**about, "key": stem}, picture.scaled(whole, settings.short_side_px))
+        framing.check_shape(item.path, *whole.shape[:2])
+        shown = picture.scaled(whole, settings.short_side_px)
+        if item.heard is None or not settings.sound:
+            yield samples.still({**about, "key": stem}, shown)
+        else:
+            yield _standing(shown, item.heard, {**about, "key": stem}, settings)
     elif item.sound:
         yield from _sound(item, item.path, {**about, "key": stem}, settings)
     else:
@@ -81,35 +82,45 @@ def rate(source_fps: float, fps: float | None) -> float:
     return fps or source_fps / math.ceil(source_fps / _HIGHEST_FPS)
 
 
+def _standing(shown: Pictures, heard: Path, about: dict[str, Any], settings: PrepareSettings) -> Stored:
+    """A picture and its sound as a clip that stands still, from the sound's start and of at most `clip_s`."""
+    sound = next(read.sound_chunks(heard, settings.rate_hz, settings.clip_s), np.zeros(0, np.int16))
+    if len(sound) < settings.min_s * settings.rate_hz:
+        raise WorkError(f"{heard} holds no sound of at least {settings.min_s:g} s.")
+    fps, end_s = settings.fps or _STANDING_FPS, len(sound) / settings.rate_hz
+    even = framing.fitted(shown[None], settings.short_side_px)
+    frames = np.repeat(even, max(1, round(end_s * fps)), 0)
+    place = {"start_s": 0.0, "end_s": round(end_s, 6)}
+    return samples.clip({**about, **place}, frames, fps, sound=sound, rate_hz=settings.rate_hz)
+
+
 def _sound(item: Item, path: Path, about: dict[str, Any], settings: PrepareSettings) -> Iterator[Step]:
     """Sound without pictures, in pieces of at most `clip_s`; a labelled one, which is to be kept, may be short."""
     start_s = item.start_s or 0.0
-    heard = read.sound(path, settings.rate_hz, start_s, item.end_s)
-    longest, least = (round(seconds * settings.rate_hz) for seconds in (settings.clip_s, settings.min_s))
-    number = 0
-    for first in range(0, len(heard), longest):
-        piece = heard[first : first + longest]
-        if len(piece) < (settings.rate_hz * 0.01 if item.label_name is not None and not first else least):
-            continue
-        at_s = start_s + first / settings.rate_hz
-        place = {"key": f"{about['key']}-{number:04d}", "start_s": at_s, "end_s": at_s + len(piece) / settings.rate_hz}
+    heard = read.sound_chunks(path, settings.rate_hz, settings.clip_s, start_s, item.end_s)
+    least, number, at_s = round(settings.min_s * settings.rate_hz), 0, start_s
+    for piece in heard:
+        if len(piece) < (settings.rate_hz * 0.01 if item.label_name is not None and not number else least):
+            break
+        end_s = at_s + len(piece) / settings.rate_hz
+        place = {"key": f"{about['key']}-{number:04d}", "start_s": at_s, "end_s": end_s}
         yield samples.sound({**about, **place}, piece, settings.rate_hz)
-        number += 1
+        at_s, number = end_s, number + 1
     if not number:
         raise WorkError(f"{path} holds no sound of at least {settings.min_s:g} s.")
 
 
 def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSettings) -> Iterator[Step]:
     changed = path.stat().st_mtime_ns if path.exists() else 0
-    probe, border = _looked_at(path, changed)
+    probe, border = framing.looked_at(path, changed)
     fps = rate(probe.fps, settings.fps)
     start_s, end_s = _span(item, probe.duration_s, settings)
-    side_px = _reading_side(probe, border if settings.remove_borders else _WHOLE, settings)
+    side_px = framing.reading_side(probe, border if settings.remove_borders else framing.WHOLE, settings)
     longest = max(1, math.floor(settings.clip_s * fps + 1e-6))
     chunks = read.video_chunks(path, fps, side_px, longest, start_s, end_s if item.end_s is not None else None)
     labelled = item.label_name is not None or item.start_s is not None
     cut = settings.shots and (settings.cut_labelled or not labelled)
-    pieces = _shot_pieces(chunks, longest, shots.Cuts(fps)) if cut else _counted(chunks)
+    pieces = cutting.shot_pieces(chunks, longest, shots.Cuts(fps)) if cut else cutting.counted(chunks)
     number = 0
     for first, frames in pieces:
         if len(frames) < settings.min_s * fps and not (labelled and first == 0):
@@ -117,10 +128,14 @@ def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSetti
             continue
         place = {"key": f"{about['key']}-{number:04d}", "start_s": start_s + first / fps}
         heard = probe.has_sound and settings.sound
-        inside, bars = _without(frames, _scaled(border, probe, frames), settings)
-        removed = {"border": list(border if settings.remove_borders else _WHOLE), "bars": list(bars)}
+        inside, bars = framing.without(frames, framing.scaled(border, probe, frames), settings)
+        removed = {"border": list(border if settings.remove_borders else framing.WHOLE), "bars": list(bars)}
         for shown in _shown({**about, **place, **removed}, inside, fps, settings):
-            yield shown if isinstance(shown, Refused) else _clip(path, *shown, fps, heard, settings)
+            if isinstance(shown, Refused):
+                yield shown
+            else:
+                whole = labelled or settings.faces != "none"
+                yield from _clips(path, *shown, fps, heard, len(frames) if whole else 0, settings)
         number += 1
     if not number:
         raise WorkError(f"{path} holds no clip of at least {settings.min_s:g} s.")
@@ -142,23 +157,42 @@ def _shown(
         yield {**about, **place, "boxes": one.boxes.round(1).tolist()}, one.frames
 
 
+def _clips(
+    path: Path,
+    about: dict[str, Any],
+    frames: Pictures,
+    fps: float,
+    heard: bool,
+    least_frames: int,
+    settings: PrepareSettings,
+) -> Iterator[Stored | Refused]:
+    """The clip, or what can be stabilised of it, in pieces of at least `least_frames` and a quarter of a clip."""
+    if not settings.stabilise:
+        yield _clip(path, about, frames, fps, heard, settings)
+        return
+    least_s = max(settings.min_s, settings.clip_s / 4)
+    for first, steady in stabilise.pieces(frames, max(least_frames, math.ceil(least_s * fps))):
+        start_s = about["start_s"] + first / fps
+        if steady.reason is not None:
+            yield Refused(about["source"], round(start_s, 3), steady.reason)
+            continue
+        key = about["key"] if len(steady.frames) == len(frames) else f"{about['key']}-{first}"
+        still = about | {"key": key, "start_s": start_s} | _steadied(steady)
+        yield _clip(path, still, framing.fitted(steady.frames, settings.short_side_px), fps, heard, settings)
+
+
 def _clip(
     path: Path, about: dict[str, Any], frames: Pictures, fps: float, heard: bool, settings: PrepareSettings
-) -> Stored | Refused:
+) -> Stored:
     start_s = about["start_s"]
     end_s = start_s + len(frames) / fps
-    if settings.stabilise:
-        steady = stabilise.stabilise(frames)
-        if steady.reason is not None:
-            return Refused(about["source"], round(start_s, 3), steady.reason)
-        frames, about = _fitted(steady.frames, settings.short_side_px), about | _steadied(steady)
     sound = _until_silence(read.sound(path, settings.rate_hz, start_s, end_s), settings.rate_hz) if heard else None
     return _stored({**about, "start_s": round(start_s, 6), "end_s": round(end_s, 6)}, frames, fps, sound, settings)
 
 
 def _steadied(steady: stabilise.Stabilised) -> dict[str, Any]:
     """What is written down of a clip whose camera was held still. Its bars have moved too, and are lost from sight."""
-    return {"camera": np.asarray(steady.homographies, np.float64).round(6).tolist(), "bars": list(_WHOLE)}
+    return {"camera": np.asarray(steady.homographies, np.float64).round(6).tolist(), "bars": list(framing.WHOLE)}
 
 
 def _stored(
@@ -178,12 +212,12 @@ def _scene(item: Item, about: dict[str, Any], settings: PrepareSettings) -> Iter
     from sslkit.data import toybox
 
     rendered = toybox.render(item.scene)
-    border = _WHOLE if item.still else borders.borders(_spread(rendered.frames))
-    removed = border if settings.remove_borders else _WHOLE
-    frames, bars = _without(rendered.frames, border, settings)
+    border = framing.WHOLE if item.still else borders.borders(framing.spread(rendered.frames))
+    removed = border if settings.remove_borders else framing.WHOLE
+    frames, bars = framing.without(rendered.frames, border, settings)
     about = {**about, "border": list(removed), "bars": list(bars), "truth": _plain(rendered.truth)}
     if item.still or settings.faces == "none":
-        frames = _fitted(frames, settings.short_side_px)
+        frames = framing.fitted(frames, settings.short_side_px)
     if item.still:
         yield samples.still(about, frames[0])
         return
@@ -193,13 +227,13 @@ def _scene(item: Item, about: dict[str, Any], settings: PrepareSettings) -> Iter
     if settings.faces != "none":
         yield from _scene_faces({**about, "start_s": 0.0}, frames[chosen], fps, sound, settings)
         return
-    frames, masks = frames[chosen], _resized(_within(rendered.masks, removed)[chosen], frames)
+    frames, masks = frames[chosen], _resized(framing.within(rendered.masks, removed)[chosen], frames)
     if settings.stabilise:
         steady = stabilise.stabilise(frames)
         if steady.reason is not None:
             yield Refused(item.source, 0.0, steady.reason)
             return
-        frames, about = _fitted(steady.frames, settings.short_side_px), about | _steadied(steady)
+        frames, about = framing.fitted(steady.frames, settings.short_side_px), about | _steadied(steady)
         masks = _resized(stabilise.followed(masks, steady), frames)
     yield _stored(about, frames, fps, sound, settings, masks)
 
@@ -234,122 +268,6 @@ def _span(item: Item, duration_s: float, settings: PrepareSettings) -> tuple[flo
     return start_s, start_s + settings.widen_s
 
 
-@functools.lru_cache(maxsize=4)
-def _looked_at(path: Path, changed: int) -> tuple[read.Probe, Border]:
-    """What a video holds, and its black bars, kept because each segment asks again. changed: its time stamp."""
-    probe = read.probe(path)
-    if not probe.has_video:
-        raise WorkError(f"{path} holds sound but no pictures.")
-    _check_shape(path, probe.height, probe.width)
-    return probe, _border(path, probe)
-
-
-def _check_shape(path: Path, height: int, width: int) -> None:
-    """Scaled to the short side, a line of pixels would fill the memory."""
-    if max(height, width) > _LONGEST_SHAPE * min(height, width):
-        raise WorkError(f"{path} has pictures of {width}x{height} pixels, which are too narrow to be of use.")
-
-
-def _border(path: Path, probe: read.Probe) -> Border:
-    """Black bars of a video, found in a few of its frames; nothing when not one of them can be read."""
-    found = []
-    for place in range(_BORDER_FRAMES):
-        at_s = (place + 0.5) / _BORDER_FRAMES * probe.duration_s
-        try:
-            frame = read.video(path, probe.fps, None, at_s, at_s + 0.5 / probe.fps).frames[0]
-            found.append(picture.fitted(frame, probe.height, probe.width))
-        except WorkError:
-            # Durations in headers are estimates: the last places may lie beyond the end.
-            continue
-    return borders.borders(np.stack(found)) if found else _WHOLE
-
-
-def _reading_side(probe: read.Probe, border: Border, settings: PrepareSettings) -> int:
-    """Short side at which a video is read so that its short side without border is, roughly, the wanted one.
-
-    Faces are cut out of pictures as large as they are, within reason.
-    """
-    top, bottom, left, right = border
-    if settings.faces != "none":
-        return min(probe.height, probe.width, _LARGEST_FOR_FACES_PX) // 2 * 2
-    inner = min(probe.height - top - bottom, probe.width - left - right)
-    return 2 * math.ceil(min(probe.height, probe.width) * settings.short_side_px / inner / 2)
-
-
-def _scaled(border: Border, probe: read.Probe, frames: Pictures) -> Border:
-    """The border of a source in the pixels of its frames as they were read."""
-    scales = (frames.shape[1] / probe.height,) * 2 + (frames.shape[2] / probe.width,) * 2
-    top, bottom, left, right = (math.ceil(side * scale) for side, scale in zip(border, scales, strict=True))
-    return top, bottom, left, right
-
-
-def _without(frames: Pictures, border: Border, settings: PrepareSettings) -> tuple[Pictures, Border]:
-    """Frames whose border is cut off, painted black or left as it is, as the settings say; and the bars they have."""
-    if border == _WHOLE:
-        return frames, border
-    if settings.remove_borders:
-        inside = _within(frames, border)
-        return inside if settings.faces != "none" else _fitted(inside, settings.short_side_px), _WHOLE
-    return (frames * _inside(frames.shape[1:3], border)[..., None] if settings.zero_borders else frames), border
-
-
-def _inside(shape: tuple[int, ...], border: Border) -> Pictures:
-    """(H, W) uint8: 1 within the border, 0 on it."""
-    inside = np.zeros(shape, np.uint8)
-    _within(inside[None], border)[:] = 1
-    return inside
-
-
-def _within(frames: Pictures, border: Border) -> Pictures:
-    top, bottom, left, right = border
-    return frames[:, top : frames.shape[1] - bottom, left : frames.shape[2] - right]
-
-
-def _fitted(frames: Pictures, short_side_px: int) -> Pictures:
-    """Pictures scaled to the short side, with even sides."""
-    size = picture.scaled_size(frames.shape[1], frames.shape[2], short_side_px)
-    if frames.shape[1:3] == size:
-        return np.ascontiguousarray(frames)
-    return np.stack([picture.fitted(np.ascontiguousarray(frame), *size) for frame in frames])
-
-
-def _counted(chunks: Iterable[Pictures]) -> Iterator[tuple[int, Pictures]]:
-    """Every chunk with the number of its first frame."""
-    first = 0
-    for chunk in chunks:
-        yield first, chunk
-        first += len(chunk)
-
-
-def _shot_pieces(chunks: Iterable[Pictures], longest: int, cuts: shots.Cuts) -> Iterator[tuple[int, Pictures]]:
-    """Shots, cut into pieces of at most `longest` frames, each with the number of its first frame.
-
-    Of the shot that goes on only what makes no full piece yet is held, so that memory stays bounded.
-    """
-    first, held = 0, None
-    for chunk in chunks:
-        held = chunk if held is None else np.concatenate([held, chunk])
-        for cut in cuts.add(chunk):
-            yield from _pieces(first, held[: cut - first], longest)
-            first, held = cut, held[cut - first :]
-        # Whether a shot begins in the last two frames is not known yet.
-        whole = max(0, len(held) - _UNCERTAIN_FRAMES) // longest * longest
-        yield from _pieces(first, held[:whole], longest)
-        first, held = first + whole, held[whole:].copy()
-    if held is not None:
-        yield from _pieces(first, held, longest)
-
-
-def _pieces(first: int, frames: Pictures, longest: int) -> Iterator[tuple[int, Pictures]]:
-    for at in range(0, len(frames), longest):
-        yield first + at, frames[at : at + longest]
-
-
-def _spread(frames: Pictures) -> Pictures:
-    places = (np.arange(_BORDER_FRAMES) + 0.5) / _BORDER_FRAMES * len(frames)
-    return np.asarray(frames[places.astype(int)])
-
-
 def _until_silence(sound: NDArray[np.int16], rate_hz: int) -> NDArray[np.int16]:
     """Sound without the zeros that stand for what the file does not hold, where its sound ends before its pictures."""
     heard = np.flatnonzero(sound)
@@ -382,7 +300,7 @@ def _flow(frames: Pictures, bars: Border, settings: PrepareSettings) -> tuple[It
     finally:
         torch.set_num_threads(threads)
     if settings.zero_borders:
-        still = _inside(frames.shape[1:3], bars) == 0
+        still = framing.inside_of(frames.shape[1:3], bars) == 0
         for fields in (fwd, bwd):
             if fields is not None:
                 fields[..., still] = 128

@@ -15,6 +15,8 @@ from sslkit.errors import WorkError
 from sslkit.media import picture, soundtrack
 from sslkit.media.container import ROUNDING_S, Source, decoded, name, opened, pictures, sound_stream, video_stream
 
+_HIGHEST_FPS = 1000
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -64,6 +66,8 @@ def _probe_video(path: Source) -> dict[str, Any]:
             raise WorkError(f"{name(path)} has a video stream, but no picture of it can be decoded.")
         height, width = picture.upright(first[1]).shape[:2]
         fps, duration_s = float(stream.average_rate or 0), _duration_s(container, stream)
+    if fps > _HIGHEST_FPS:  # a guess from times that lie close together now and then
+        fps = 0.0
     if not fps or not duration_s:
         fps, duration_s = _counted(path, fps)
     frames = max(1, round(duration_s * fps))
@@ -250,3 +254,10 @@ def sound(source: Source, rate_hz: int, start_s: float = 0.0, end_s: float | Non
     starts later or pauses there are zeros; end_s None is where the sound ends. Raises WorkError if the file has none.
     """
     return soundtrack.mono(source, rate_hz, start_s, end_s)
+
+
+def sound_chunks(
+    source: Source, rate_hz: int, chunk_s: float, start_s: float = 0.0, end_s: float | None = None
+) -> Iterator[np.ndarray]:
+    """The same samples as `sound` in pieces of `chunk_s`, the last one shorter, until it ends: for long files."""
+    return soundtrack.chunks(source, rate_hz, max(1, round(chunk_s * rate_hz)), start_s, end_s)

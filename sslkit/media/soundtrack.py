@@ -25,6 +25,32 @@ _RUN_OUT_S = 0.1
 
 def mono(source: Source, rate_hz: int, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray:
     """Sound as (N,) int16 at `rate_hz`, sample 0 at `start_s` on the clock of the pictures: see `read.sound`."""
+    pieces = list(_heard_from(source, rate_hz, start_s, end_s))
+    ours = np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
+    if end_s is None:
+        return ours
+    wanted = max(0, round(end_s * rate_hz) - round(start_s * rate_hz))
+    return np.pad(ours[:wanted], (0, max(0, wanted - len(ours))))
+
+
+def chunks(
+    source: Source, rate_hz: int, chunk: int, start_s: float = 0.0, end_s: float | None = None
+) -> Iterator[np.ndarray]:
+    """The same samples by the `chunk`, the last ones fewer, for sound of any length; it ends where the sound does."""
+    left = None if end_s is None else max(0, round(end_s * rate_hz) - round(start_s * rate_hz))
+    held = np.zeros(0, np.int16)
+    for piece in _heard_from(source, rate_hz, start_s, end_s):
+        held = np.concatenate([held, piece[:left]])
+        left = None if left is None else max(0, left - len(piece))
+        while len(held) >= chunk:
+            yield held[:chunk]
+            held = held[chunk:]
+    if len(held):
+        yield held
+
+
+def _heard_from(source: Source, rate_hz: int, start_s: float, end_s: float | None) -> Iterator[np.ndarray]:
+    """Pieces (N,) int16 at `rate_hz` from `start_s` to the end of the sound or a little after `end_s`."""
     zero_s, file_hz = _clock(source)
     first = round(start_s * rate_hz)
     # Starting on an instant where samples of both rates fall makes a window equal to that part of the whole.
@@ -32,12 +58,10 @@ def mono(source: Source, rate_hz: int, start_s: float = 0.0, end_s: float | None
     block = floor((first / rate_hz - _RUN_IN_S) * common)
     begin = block * (file_hz // common)
     end = None if end_s is None else round((end_s + _RUN_OUT_S) * file_hz)
-    ours = _resampled(_timeline(source, file_hz, zero_s, begin, end), file_hz, rate_hz)
-    ours = ours[first - block * (rate_hz // common) :]
-    if end_s is None:
-        return ours
-    wanted = max(0, round(end_s * rate_hz) - first)
-    return np.pad(ours[:wanted], (0, max(0, wanted - len(ours))))
+    lead = first - block * (rate_hz // common)
+    for piece in _resampled(_timeline(source, file_hz, zero_s, begin, end), file_hz, rate_hz):
+        yield piece[lead:]
+        lead = max(0, lead - len(piece))
 
 
 def _clock(source: Source) -> tuple[float, int]:
@@ -114,15 +138,14 @@ def _float_mono(frame: Any) -> np.ndarray:
     return np.asarray(np.nan_to_num(samples.mean(axis=0), posinf=1.0, neginf=-1.0), dtype=np.float32)
 
 
-def _resampled(pieces: Iterator[np.ndarray], file_hz: int, rate_hz: int) -> np.ndarray:
+def _resampled(pieces: Iterator[np.ndarray], file_hz: int, rate_hz: int) -> Iterator[np.ndarray]:
     """All pieces at the new rate as (N,) int16, without a delay."""
     if file_hz == rate_hz:
-        out = [_int16(piece) for piece in pieces]
-    else:
-        stream = soxr.ResampleStream(file_hz, rate_hz, 1, dtype="float32")
-        out = [_int16(stream.resample_chunk(piece)) for piece in pieces]
-        out.append(_int16(stream.resample_chunk(np.zeros(0, np.float32), last=True)))
-    return np.concatenate(out) if out else np.zeros(0, np.int16)
+        yield from map(_int16, pieces)
+        return
+    stream = soxr.ResampleStream(file_hz, rate_hz, 1, dtype="float32")
+    yield from (_int16(stream.resample_chunk(piece)) for piece in pieces)
+    yield _int16(stream.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
 def _int16(samples: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from sslkit.data import clips, pool, samples
+from sslkit.data import clips, cutting, pool, samples
 from sslkit.data.dataset import Dataset, collate
 from sslkit.data.prepare import prepare
 from sslkit.data.settings import PrepareSettings
@@ -215,7 +215,7 @@ class TestShots:
                 certain = range(max(1, seen - 2), max(1, len(self.levels) - 2))
                 return [at for at in certain if self.levels[at] != self.levels[at - 1]]
 
-        pieces = list(clips._shot_pieces(self.chunks([7, 25, 4, 10, 20], size), 10, Cuts()))
+        pieces = list(cutting.shot_pieces(self.chunks([7, 25, 4, 10, 20], size), 10, Cuts()))
         assert [(first, len(frames)) for first, frames in pieces] == [
             (0, 7), (7, 10), (17, 10), (27, 5), (32, 4), (36, 10), (46, 10), (56, 10),
         ]  # fmt: skip
@@ -499,13 +499,17 @@ class TestSkipping:
             result = steady(frames)
             object.__setattr__(result, "reason", "too shaky" if number_of(frames)[0] else None)
             object.__setattr__(result, "frames", frames)
+            object.__setattr__(result, "known", None)
             object.__setattr__(result, "homographies", np.stack([np.eye(3)] * len(frames)))
             return result
 
         monkeypatch.setattr(clips.stabilise, "stabilise", stabilise)
         settings = PrepareSettings(**PLAIN, clip_s=2.0, stabilise=True, max_skipped=0)
         prepare("folder", str(tmp_path / "src"), tmp_path / "out", settings)
-        assert skipped(tmp_path / "out") == [{"source": "a.mp4", "start_s": 2.0, "reason": "too shaky"}]
+        # It is tried again in halves, down to a quarter of a clip.
+        assert skipped(tmp_path / "out") == [
+            {"source": "a.mp4", "start_s": start_s, "reason": "too shaky"} for start_s in (2.0, 2.5, 3.0, 3.5)
+        ]
         meta = Dataset(tmp_path / "out", "train").meta(0)
         assert np.array(meta["camera"]).shape == (20, 3, 3)
 

@@ -489,3 +489,12 @@ class TestSound:
                 assert share == 0.5 and np.array_equal(found[:4096], noise[:4096])
             except WorkError as error:
                 assert "x.flac" in str(error) and str(error).endswith(".")
+
+    def test_pieces_are_the_whole(self) -> None:
+        noise = np.random.default_rng(0).integers(-9000, 9000, 3 * 44_100).astype(np.int16)
+        data = write.flac(noise, 44_100)
+        for start_s, end_s in ((0.0, None), (0.7, 2.2), (0.7, 50.0)):
+            pieces = list(read.sound_chunks(data, RATE_HZ, 0.5, start_s, end_s))
+            whole = read.sound(data, RATE_HZ, start_s, None if end_s == 50.0 else end_s)
+            assert np.array_equal(np.concatenate(pieces), whole)
+            assert {len(piece) for piece in pieces[:-1]} == {RATE_HZ // 2} and len(pieces[-1]) <= RATE_HZ // 2

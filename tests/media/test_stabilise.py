@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from sslkit.media import read
-from sslkit.media.stabilise import _largest_rectangle, stabilise
+from sslkit.media.stabilise import _largest_rectangle, pieces, stabilise
 
 HEIGHT, WIDTH, FRAMES = 128, 160, 21
 
@@ -83,6 +84,50 @@ def test_background_stands_still_and_the_object_moves_on(kind: str) -> None:
         difference = np.abs(frame.astype(int) - middle).mean(axis=2)
         assert difference[~objects].mean() < 5
     assert np.abs(steady.frames[0].astype(int) - middle).mean(axis=2)[objects].mean() > 20
+
+
+@pytest.mark.parametrize("kind", ["pan", "hand", "still"])
+def test_somebody_who_moves_and_holds_most_corners_does_not_lead(kind: str) -> None:
+    """A person in a loud shirt who fills a third of the picture, before a wall with hardly any texture."""
+    wall = np.clip(128 + (world().astype(float) - 128) * 0.25, 0, 255).astype(np.uint8)
+    shirt = np.random.default_rng(1).integers(0, 2, (24, 20, 1), dtype=np.uint8).repeat(4, 0).repeat(4, 1) * 255
+    to_world = [camera(kind, index) for index in range(FRAMES)]
+    frames = []
+    for index, one in enumerate(to_world):
+        scene, at = wall.copy(), 130 + 3 * index
+        scene[150:246, at : at + 80] = shirt
+        frames.append(cv2.warpPerspective(scene, np.linalg.inv(one), (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC))
+    steady = stabilise(np.stack(frames))
+    assert steady.reason is None
+    centre = np.linalg.inv(to_world[FRAMES // 2])
+    assert distance(steady.homographies, np.stack([centre @ one for one in to_world])).max() < 0.75
+
+
+def test_a_camera_that_goes_too_far_leaves_shorter_pieces() -> None:
+    frames, true, _ = clip("far")
+    assert stabilise(frames).reason is not None
+    found = list(pieces(frames, 3))
+    ends = [(first, first + len(steady.frames)) for first, steady in found]
+    assert len(found) > 2 and all(end <= begin for (_, end), (begin, _) in pairwise(ends))
+    assert sum(end - first for first, end in ends) >= FRAMES - 3
+    for first, steady in found:
+        if steady.reason is None:
+            count = len(steady.frames)
+            centre = np.linalg.inv(true[first + count // 2])
+            assert distance(steady.homographies, centre @ true[first : first + count]).max() < 0.6
+    assert sum(steady.reason is None for _, steady in found) >= len(found) - 1
+
+
+def test_a_clip_is_divided_where_the_motion_is_lost() -> None:
+    frames = np.concatenate([clip("pan")[0][:9], np.full((3, HEIGHT, WIDTH, 3), 128, np.uint8), clip("hand")[0][:9]])
+    found = [(first, len(steady.frames)) for first, steady in pieces(frames, 4) if steady.reason is None]
+    assert found == [(0, 9), (12, 9)]
+
+
+def test_a_clip_that_can_be_stabilised_stays_whole() -> None:
+    frames, _, _ = clip("pan")
+    ((first, steady),) = pieces(frames, 2)
+    assert first == 0 and np.array_equal(steady.frames, stabilise(frames).frames)
 
 
 def test_equal_clips_give_equal_results() -> None:
