@@ -181,6 +181,19 @@ def _stills(result: Result) -> Panel:
     return panel
 
 
+def of_bench(result: Result, folder: Path) -> Result:
+    """Write bench.html and `result.json` into `folder`, and return the result with both paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, record = folder / "bench.html", folder / "result.json"
+    result.files = {**result.files, "report": str(path), "json": str(record)}
+    table = page.Table("All rows", result.shown or result.rows)
+    facts = {**result.fields, "versions": versions()}
+    page.write(path, page.Page(result.name, notes=result.notes, tables=[table], facts=facts, command=_command()))
+    with checkpoint.replacing(record) as file:
+        file.write(json.dumps(result.record(), indent=1).encode())
+    return result
+
+
 def of_comparison(result: Result, folder: Path) -> Result:
     """Write compare.html, a table and a chart a metric, into `folder`, and return the result with its path."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from sslkit import catalog
 from sslkit.cli import completion
 from sslkit.cli.app import app, telling
-from sslkit.cli.options import Json
+from sslkit.cli.options import Data, Device, Json, Out, Task, Workers, feeders
 
 PANEL = "About"
 
@@ -63,3 +64,29 @@ def doctor(as_json: Json = False) -> None:
     output.rows(rows)
     if any(row["state"] == "fail" for row in rows):
         raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=PANEL)
+def bench(
+    rows: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ROW]...", help="Measure only these; all by default.", autocompletion=completion.bench),
+    ] = None,
+    data: Data = None,
+    media: Annotated[Path | None, typer.Option(metavar="DIR", help="Videos that are prepared.")] = None,
+    task: Task = None,
+    full: Annotated[bool, typer.Option("--full", help="Watch the memory of a worker over 20,000 windows.")] = False,
+    out: Out = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how fast sslkit is here, each figure as a ratio within this run.
+
+    Example: sslkit bench decode step --data data/videos
+    """
+    with telling(as_json, " ".join(rows or [])) as output, output.progress() as progress:
+        from sslkit import jobs
+
+        result = jobs.bench(rows or [], data or [], media, task, out, full, device, feeders(workers), progress)
+    output.rows(result.rows) if as_json else output.result(result)

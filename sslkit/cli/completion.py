@@ -36,6 +36,11 @@ def recipes(*kinds: str) -> Callable[[str], Offers]:
     return offers
 
 
+def bench() -> Offers:
+    """Rows of the benchmark."""
+    return [(name, "") for name in catalog.names("sslkit.bench")]
+
+
 def layouts() -> Offers:
     """Layouts that prepare-data knows."""
     return [(name, "") for name in catalog.names("sslkit.data.layouts")]
