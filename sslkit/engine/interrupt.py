@@ -39,7 +39,7 @@ class Interrupt:
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
         self.requested = False
         self._patience_s = patience_s
-        self._at_once = self._given_up = self._left = False
+        self._at_once = self._given_up = self._left = self._holds = False
         self._first_s = 0.0
         self._before: dict[signal.Signals, Any] = {}
         self._save: Callable[[], None] | None = None
@@ -55,7 +55,7 @@ class Interrupt:
             heard, self._wakeup = socket.socketpair()
             self._wakeup.setblocking(False)
             self._wakeup_before = signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
-            self._moving.acquire()
+            self._holds = self._moving.acquire()
             threading.Thread(target=self._watch, args=(heard,), daemon=True).start()
         return self
 
@@ -65,7 +65,7 @@ class Interrupt:
             signal.set_wakeup_fd(self._wakeup_before)
             self._wakeup.shutdown(socket.SHUT_RDWR)  # closing is not enough where forked workers have it too
             self._wakeup.close()
-            if self._moving.locked():
+            if self._holds:
                 self._moving.release()
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -92,12 +92,12 @@ class Interrupt:
         if not self._before:
             yield
             return
-        self._save = save
+        self._save, self._holds = save, False
         self._moving.release()
         try:
             yield
         finally:
-            self._moving.acquire()  # waits while the other thread saves
+            self._holds = self._moving.acquire()  # waits while the other thread saves
             self._save = None
             if self._given_up and not self._left:
                 self._left = True
