@@ -65,6 +65,8 @@ class Line(BaseModel):
     height: int = Field(ge=1, le=65_535)
     width: int = Field(ge=1, le=65_535)
     sound_s: _Amount
+    fold: int | None = None
+    tags: list[str] = []
     motion: list[Annotated[float, Field(ge=0, le=255)]]
     border: list[_Count] = Field(min_length=4, max_length=4)
     bars: list[_Count] = Field([0, 0, 0, 0], min_length=4, max_length=4)

@@ -30,7 +30,8 @@ class Entry:
     motion: (frames,) float32, mean absolute grey difference to the frame before, 0..255. border: top, bottom, left and
     right pixels of the source that were removed. bars: the same of the prepared pictures that are black bars. start_s,
     end_s: place in the source. sound_s: 0 without sound. shard, offset, size: where the sample lies. members:
-    extension -> place. fwd, bwd: (fields, 2 or 3) int64 places of the flow fields.
+    extension -> place. fwd, bwd: (fields, 2 or 3) int64 places of the flow fields. fold: of an official
+    cross-validation, from 1, None without one. tags: all that the sample is said to hold, where that may be several.
     """
 
     key: str
@@ -54,6 +55,8 @@ class Entry:
     size: int
     members: Mapping[str, Place]
     bars: tuple[int, ...] = (0, 0, 0, 0)
+    fold: int | None = None
+    tags: tuple[str, ...] = ()
     fwd: NDArray[np.int64] = field(default_factory=_NO_FLOW.copy)
     bwd: NDArray[np.int64] = field(default_factory=_NO_FLOW.copy)
 
@@ -152,7 +155,7 @@ def _entry(shard: Path, line: Line, labelled: bool) -> Entry:
     values["shard"] = shard
     values["kind"] = sys.intern(line.kind)
     values["motion"] = np.asarray(line.motion, np.float32) if clip else _STILL
-    values |= {name: tuple(getattr(line, name)) for name in ("border", "bars")}
+    values |= {name: tuple(getattr(line, name)) for name in ("border", "bars", "tags")}
     values["members"] = {extension: tuple(place) for extension, place in line.members.items()}
     values |= {name: _places(getattr(line, name)) for name in ("fwd", "bwd")}
     return Entry(**values)

@@ -189,7 +189,9 @@ def _hash(items: Sequence[Item]) -> str:
     for item in items:
         size = item.path.stat().st_size if item.path is not None and item.path.is_file() else -1
         facts = (item.source, size, item.split, item.label_name, item.start_s, item.end_s, item.group, repr(item.scene))
-        digest.update(repr(facts).encode(errors="surrogateescape"))
+        # What older layouts do not have changes no hash of theirs.
+        more = tuple(fact for fact in (item.fold, item.tags, item.truth, item.heard and item.heard.name) if fact)
+        digest.update(repr(facts + more).encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

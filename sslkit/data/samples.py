@@ -86,6 +86,8 @@ def described(shape: Sequence[int], fps: float) -> dict[str, Any]:
         "boxes": None,
         "flow_bound": FLOW_BOUND_PX,
         "truth": None,
+        "fold": None,
+        "tags": [],
     }
 
 

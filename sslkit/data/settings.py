@@ -51,7 +51,11 @@ class PrepareSettings(BaseModel):
     seed: int = Field(0, ge=0)
 
     val_share: float = Field(0.1, ge=0, lt=1)
-    fold: int = Field(1, ge=1, le=3)
+    fold: int = Field(1, ge=1, le=20)
+    """Which of the official splits, or which fold is test."""
+    folds: int = Field(0, ge=0, le=20)
+    """Of a folder of classes: each class's files, sorted by name, go into so many folds in turn. 0: none."""
+    esc10: bool = False
     which: Word = "letter"
     clips: int = Field(200, ge=0)
     stills: int = Field(0, ge=0)
@@ -90,6 +94,8 @@ class PrepareSettings(BaseModel):
 LAYOUT_OPTIONS = {
     "val_share",
     "fold",
+    "folds",
+    "esc10",
     "which",
     "clips",
     "stills",

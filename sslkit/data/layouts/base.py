@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sslkit.errors import UserError
 
@@ -26,6 +29,8 @@ class Item:
     source: its name for people, relative to SOURCE. group: all items of one source recording share it, and lie in one
     split. key: short name. path: its file, None for a synthetic `scene`. start_s, end_s: segment, None for all of it.
     problem: why it cannot be prepared at all (a listed file that is missing), None otherwise.
+    fold: of an official cross-validation, from 1; None without one. tags: all that a sample is said to hold, where it
+    may be more than one thing. heard: the file of the sound that belongs to a picture. truth: what else is known of it.
     """
 
     source: str
@@ -38,6 +43,10 @@ class Item:
     end_s: float | None = None
     scene: Any = None
     problem: str | None = None
+    fold: int | None = None
+    tags: tuple[str, ...] = ()
+    heard: Path | None = None
+    truth: Mapping[str, Any] | None = None
 
     @property
     def still(self) -> bool:
@@ -48,6 +57,23 @@ class Item:
     def sound(self) -> bool:
         """Whether it is sound without pictures."""
         return self.scene is None and (self.path or Path(self.source)).suffix.lower() in SOUNDS
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """One face of a video, marked by people from moment to moment.
+
+    time_s: (N,) of the marks, ascending. boxes: (N, 4) left, top, right, bottom, in pixels, or, where `relative`, in
+    shares of the width and height. speaks: (N,) bool, whether this face is heard to speak.
+    """
+
+    video: Path
+    name: str
+    split: str
+    time_s: NDArray[np.float64]
+    boxes: NDArray[np.float64]
+    speaks: NDArray[np.bool_]
+    relative: bool = False
 
 
 def is_image(path: Path) -> bool:
@@ -109,6 +135,17 @@ def files(root: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterat
             yield from files(Path(entry.path), above | {here})
         else:
             yield Path(entry.path)
+
+
+def clip_of(found: Mapping[str, Path], video: str, start_s: float, end_s: float) -> Path | None:
+    """The file of a clip that was cut from a video on the net: `<video>_<start>[_<end>]`, however times are written.
+
+    found: files by stem. Times may be in seconds, filled up with zeros or with decimals, or in milliseconds; programs
+    that fetch such lists do it in all of these ways. None where there is no such file.
+    """
+    times = [(f"{s:g}", f"{s:06g}", f"{s:.3f}", f"{1000 * s:.0f}") for s in (start_s, end_s)]
+    names = [f"{video}_{start}{rest}" for start, end in zip(*times, strict=True) for rest in ("", f"_{end}")]
+    return next((found[name] for name in names if name in found), None)
 
 
 def rank(name: str, seed: int) -> str:

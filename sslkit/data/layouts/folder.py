@@ -3,12 +3,15 @@
 SOURCE/train/..., SOURCE/val/..., SOURCE/test/...     splits, if one of these folders is there
 SOURCE/...                                            otherwise a share of the files (by hash of the name) goes to val
 SOURCE/[split/]<class>/<file>                         class names, if every file lies exactly one folder deep
+SOURCE/<class>/<file>, `folds` set                    the n-th file of each class is in fold n modulo `folds`, counted
+                                                      from 1; fold `fold` is test, the others are train
 -                                                     one path a line; blank lines and # comments are ignored
 """
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from sslkit.data.layouts.base import Item, folder, held_out, is_media, media_fil
 from sslkit.data.settings import PrepareSettings
 from sslkit.errors import UserError
 
-OPTIONS: tuple[str, ...] = ("val_share",)
+OPTIONS: tuple[str, ...] = ("val_share", "fold", "folds")
 _SPLITS = ("train", "val", "test")
 
 
@@ -39,11 +42,34 @@ def _tree(root: Path, settings: PrepareSettings) -> Iterator[Item]:
             "test/; move it into one of them."
         )
     labelled = _labelled(relative, 3 if split_folders else 2)
+    if settings.folds:
+        return _folded(root, relative, labelled and not split_folders, settings)
+    return _split(root, relative, split_folders, labelled, settings)
+
+
+def _split(
+    root: Path, relative: list[Path], split_folders: list[str], labelled: bool, settings: PrepareSettings
+) -> Iterator[Item]:
     val = held_out([str(path) for path in relative], settings.val_share, settings.seed)
     for path in relative:
         split = path.parts[0] if split_folders else ("val" if str(path) in val else "train")
         label = path.parent.name if labelled else None
         yield Item(str(path), split, str(path), path.stem, root / path, label)
+
+
+def _folded(root: Path, relative: list[Path], labelled: bool, settings: PrepareSettings) -> Iterator[Item]:
+    if not labelled or settings.fold > settings.folds:
+        raise UserError(
+            f"Folds need a folder of classes without train/ and test/, and a fold up to {settings.folds}: {root} is to "
+            f"be cut with fold {settings.fold}; change --set folds= or --fold."
+        )
+    seen: Counter[str] = Counter()
+    for path in relative:
+        label = path.parent.name
+        fold = seen[label] % settings.folds + 1
+        seen[label] += 1
+        split = "test" if fold == settings.fold else "train"
+        yield Item(str(path), split, str(path), path.stem, root / path, label, fold=fold)
 
 
 def _labelled(paths: list[Path], depth: int) -> bool:
