@@ -525,8 +525,8 @@ def test_limit_draws_from_every_class(tmp_path: Path) -> None:
 
 
 def test_options_of_other_layouts_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="folder has no option --fold; its own options are: --val-share"):
-        prepare("folder", str(tmp_path), tmp_path / "out", PrepareSettings(fold=2))
+    with pytest.raises(UserError, match="folder has no option --which; its own options are: --val-share"):
+        prepare("folder", str(tmp_path), tmp_path / "out", PrepareSettings(which="digit"))
 
 
 def test_a_second_call_at_the_same_time_is_refused(tree: Path, tmp_path: Path) -> None:
