@@ -128,6 +128,7 @@ class Feed:
     ) -> None:
         self.dataset, self.step, self.waited_s = dataset, start_step, 0.0
         self._stop, self._device, self._workers = plan.steps, device, workers
+        self._rank_batch, self._collate = plan.rank_batch, collate
         order = Order(dataset, reads, plan, distributed.rank() if rank is None else rank)
         self._reader = _Reader(dataset, reads, collate, order)
         self._batches: Generator[Batch, None, None] | None = None
@@ -149,6 +150,13 @@ class Feed:
         self.step += 1
         self.waited_s += time.perf_counter() - began
         return batch
+
+    def sweep(self, reads: Reads, samples: int) -> Iterator[Batch]:
+        """At most so many samples, spread evenly over the dataset, each once, as `once` reads them; alike in every process."""
+        chosen = evenly(self.dataset.usable(reads.but(start="spread")), samples)
+        return once(
+            self.dataset, reads, self._rank_batch, self._device, self._workers, indices=chosen, collate=self._collate
+        )
 
     def close(self) -> None:
         """End the workers. Iterating again starts new ones at the same step."""
@@ -181,6 +189,13 @@ def once(
     chosen = (dataset.usable(spread) if indices is None else list(indices))[rank::world]
     inspection = _Inspection(dataset, spread, chosen, batch)
     return _batches(_Reader(dataset, spread, collate, inspection), range(-(-len(chosen) // batch)), device, workers)
+
+
+def evenly(indices: list[int], count: int) -> list[int]:
+    """At most `count` of the indices, evenly spaced."""
+    if count >= len(indices):
+        return indices
+    return [indices[number * len(indices) // count] for number in range(count)]
 
 
 @dataclass(frozen=True)

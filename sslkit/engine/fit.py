@@ -92,6 +92,9 @@ def fit(
         within_memory(plan),
         contextlib.closing(feed),
     ):
+        if start == 0:
+            with interrupt.at_once():
+                task.before_training(feed.sweep)
         if validate and _unjudged(run, start, plan):
             last = _judge(validate, task, run, start, interrupt, alarms)
         for step in range(start, plan.steps):

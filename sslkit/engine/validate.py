@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sslkit.data import dataset as data
 from sslkit.engine.device import precision
-from sslkit.engine.feed import Collate, Samples, once
+from sslkit.engine.feed import Collate, Samples, evenly, once
 from sslkit.engine.watch import Averages
 from sslkit.errors import UserError
 from sslkit.tasks.base import Task, Views
@@ -61,19 +61,12 @@ def validate(
     try:
         reads = (reads or task.reads()).but(start="spread")
         usable = dataset.usable(reads)
-        chosen = _spread(usable, max_samples or len(usable))
+        chosen = evenly(usable, max_samples or len(usable))
         batches = once(dataset, reads, batch, device, workers, indices=chosen, collate=collate)
         return _validation(task, _answers(task, batches, seed, device, dtype))
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _spread(indices: list[int], count: int) -> list[int]:
-    """At most `count` of the indices, evenly spaced."""
-    if count >= len(indices):
-        return indices
-    return [indices[number * len(indices) // count] for number in range(count)]
 
 
 def _answers(

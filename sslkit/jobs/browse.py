@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from sslkit import pages
 from sslkit import recipe as recipes
@@ -52,6 +53,7 @@ def browse(
     learner = tasks.build(asked.task, asked.settings)
     reads = learner.train().reads()
     plan = recipes.plan(asked, len(train.usable(reads)), 1, "cpu")
+    learner.before_training(feed.Feed(train, reads, plan, torch.device("cpu"), workers).sweep)
     panels = _training(learner, train, plan, samples)
     if held_out is not None:
         panels += _validation(learner, held_out, plan, samples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -25,6 +25,10 @@ class TaskSettings(BaseModel):
 
 Look = Callable[[Batch, Draw], Views]
 """A way to make questions of a batch: the `views` of a task, or what they would be without some control."""
+
+
+Sweep = Callable[[Reads, int], Iterator[Batch]]
+"""Some training samples, at most so many, each once and spread evenly over the data: raw batches on the device."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,13 @@ class Task(nn.Module):
     def show(self, views: Views, answer: Answer | None = None, samples: int = 8) -> list[Panel]:
         """Pictures of what was asked about the first samples of a batch, and of what was answered, if it was."""
         raise NotImplementedError
+
+    def before_training(self, sweep: Sweep) -> None:
+        """Called once, before the first step of a run: what is fitted to the training data, such as clusters.
+
+        It belongs into buffers, which are stored with the weights, so that a resumed run and every validation use the
+        same. All processes see the same samples.
+        """
 
     def after_step(self) -> None:
         """Called after each optimiser step: memory banks, moving averages. All processes must do the same here."""

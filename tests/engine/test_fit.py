@@ -327,3 +327,22 @@ def test_rows_are_the_same_in_every_repetition(tiny, tmp_path):
         fit(*job.parts, job.validate)
     first, second = ((tmp_path / name / "metrics.jsonl").read_text() for name in ("a", "b"))
     assert first == second and set(json.loads(first.splitlines()[0])) == {"step", "split", "lr", "loss", "accuracy"}
+
+
+def test_what_is_fitted_before_training_is_fitted_once_and_stored(tiny, tmp_path):
+    job, seen = tiny.job(tmp_path / "run"), []
+
+    def fitting(sweep):
+        seen.append([batch.index.tolist() for batch in sweep(tiny.READS, 8)])
+        job.task.steps += 1000
+
+    job.task.before_training = fitting
+    run_to(job, 5)
+    assert [len(batch) for batch in seen[0]] == [6, 2]
+    indices = [index for batch in seen[0] for index in batch]
+    assert len(set(indices)) == 8 and max(indices) > 15, "spread over the data"
+    assert int(job.task.steps) == 1005
+    again = tiny.job(tmp_path / "run")
+    again.task.before_training = fitting
+    fit(*again.parts, again.validate)
+    assert len(seen) == 1 and int(again.task.steps) == 1012
