@@ -13,7 +13,8 @@ from typing import Any
 from sslkit.errors import UserError
 
 RECIPE_KINDS = ("pretrain", "probe", "finetune")
-_NOT_ENTRIES = {"base"}
+_NOT_ENTRIES = {"base", "correspondence"}
+"""What the entries share."""
 
 
 def names(package: str) -> list[str]:

@@ -31,7 +31,7 @@ class Sample:
 
     frames: (clips, T, H, W, 3) uint8 RGB. flow: (clips, T, 2, H, W) uint8, clips doubled by `Reads.backward`.
     sound: (clips, N) int16. start_s: of each window in its prepared clip. index: position in the split. bars: see
-    `Entry`.
+    `Entry`. source: a number of the file that it was cut from.
     """
 
     index: int
@@ -41,6 +41,7 @@ class Sample:
     flow: NDArray[np.uint8] | None = None
     sound: NDArray[np.int16] | None = None
     bars: Sequence[int] = (0, 0, 0, 0)
+    source: int = 0
 
 
 class Dataset:
@@ -136,6 +137,7 @@ class Dataset:
             self._flow(entry, first, reads) if reads.flow else None,
             self._sound(entry, starts, reads) if reads.sound_s else None,
             entry.bars,
+            zlib.crc32(f"{entry.shard.parent}/{entry.source or entry.key}".encode()),
         )
 
     def member(self, index: int, extension: str) -> bytes:
@@ -232,7 +234,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
     A sample wider than twice its height, or the reverse, is cut centrally to 2:1, so that one panorama does not
     blow up the batch. `Batch.size_px` is that of the pictures, or of the flow when no pictures are read; extra["bars"]
-    (B, 4) int64 are the black bars of the prepared pictures, in their pixels: top, bottom, left, right.
+    (B, 4) int64 are the black bars of the prepared pictures, in their pixels: top, bottom, left, right. extra["source"]
+    (B,) int64 is equal for samples that were cut from the same file.
     """
     frames = [_channels_first(_cut(s.frames, 2)) for s in samples if s.frames is not None]
     flow = [_cut(s.flow, 3) for s in samples if s.flow is not None]
@@ -247,7 +250,10 @@ def collate(samples: Sequence[Sample]) -> Batch:
         frames=_padded(frames, 0) if frames else None,
         flow=_padded(flow, 128) if flow else None,
         sound=torch.from_numpy(np.stack(sound)) if sound else None,
-        extra={"bars": torch.tensor(bars, dtype=torch.int64)},
+        extra={
+            "bars": torch.tensor(bars, dtype=torch.int64),
+            "source": torch.tensor([s.source for s in samples], dtype=torch.int64),
+        },
     )
 
 

@@ -86,7 +86,7 @@ def upward(file_part: str, source: str) -> set[str]:
 def other_tasks(file: Path, source: str) -> set[str]:
     """Tasks that a task imports, or all that `sslkit.tasks` would give it."""
     tasks = {".".join(name.split(".")[:3]) for name in imports(source) if name.startswith("sslkit.tasks.")}
-    return tasks - {"sslkit.tasks.base", f"sslkit.tasks.{file.stem}"}
+    return tasks - {"sslkit.tasks.base", "sslkit.tasks.correspondence", f"sslkit.tasks.{file.stem}"}
 
 
 def opened(source: str) -> set[str]:
