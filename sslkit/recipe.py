@@ -102,14 +102,16 @@ class ProbeRecipe(_Block):
     """How frozen features are measured, one layer at a time.
 
     protocol: "probe" is all measurements of frozen features, the next four are one of them, "pretext" asks the pretext
-    task's own question on other data. layers: which; none named means all. pool: how a feature map is reduced to at
+    task's own question on other data, "esc" tests sounds fold by fold, "senses" finds sounds by pictures and the other
+    way round, "speakers" says who of several people talks. layers: which; none named means all. pool: how a feature map is reduced to at
     most `pool_dims` numbers. svm_costs, weight_decays: the settings that are tried on the held-out `val_share` of
-    train. clips: windows averaged over a sample.
+    train. clips: windows averaged over a sample. silence_db: level under full scale below which a window of sound is
+    passed over. first: how many of the nearest count, for "senses".
     """
 
     name: str = ""
     about: str = ""
-    protocol: Literal["probe", "linear", "svm", "knn", "retrieval", "pretext"] = "probe"
+    protocol: Literal["probe", "linear", "svm", "knn", "retrieval", "pretext", "esc", "senses", "speakers"] = "probe"
     paper: Paper | None = None
     layers: tuple[str, ...] = ()
     pool: Literal["avg", "max"] = "avg"
@@ -121,6 +123,8 @@ class ProbeRecipe(_Block):
     val_share: float = Field(0.2, gt=0, lt=1)
     clips: int = Field(1, gt=0)
     batch: int = Field(64, gt=0)
+    silence_db: float = -60.0
+    first: int = Field(30, gt=0)
 
 
 class FinetuneRecipe(_Block):

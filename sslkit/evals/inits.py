@@ -53,17 +53,22 @@ def randomly(like: Trunk, seed: int) -> Trunk:
 
 
 def resolve(
-    runs: Sequence[Path], controls: Sequence[str], seeds: int, supervise: Callable[[Trunk, int], Trunk] | None = None
+    runs: Sequence[Path],
+    controls: Sequence[str],
+    seeds: int,
+    supervise: Callable[[Trunk, int], Trunk] | None = None,
+    hears: bool = False,
 ) -> list[Init]:
     """What is meant by run folders (or trunk files) and controls: "random", "supervised", or a further file.
 
     A file may also hold weights of another program; see `foreign.adopted`.
     A trained network is evaluated with every seed; a control is made anew for each, in the architecture of each trunk
     that is given. Runs of the same recipe that differ in their seed get one name. supervise: makes a trunk like another
-    by training it with labels, from a seed; None where that is no control.
+    by training it with labels, from a seed; None where that is no control. hears: of runs with several trunks that one
+    is meant which hears, instead of the one that sees.
     Raises UserError for a control that is unknown or has no trunk to be like, or for a file whose weights do not fit.
     """
-    files = [*map(_file, runs), *(Path(c) for c in controls if c not in (RANDOM, SUPERVISED))]
+    files = [*(_file(run, hears) for run in runs), *(Path(c) for c in controls if c not in (RANDOM, SUPERVISED))]
     if not files:
         raise UserError(
             "No run is given: name the folder of one, also for random weights, which take its architecture."
@@ -103,8 +108,17 @@ def _loaded(file: Path, likes: Sequence[Trunk] = ()) -> Loaded:
     return Loaded(trunk, about, match(trunk.state_dict(), trunk.state_dict()))
 
 
-def _file(run: Path) -> Path:
-    return run / "trunk.safetensors" if run.is_dir() or not run.suffix else run
+def _file(run: Path, hears: bool) -> Path:
+    """The file of a run's trunk: of several the one that hears, or the one that sees."""
+    if not run.is_dir() and run.suffix:
+        return run
+    first, others = run / "trunk.safetensors", sorted(run.glob("trunk-*.safetensors"))
+    fitting = (file for file in [first, *others] if file.is_file() and _hears(trunks.load(file)[0]) == hears)
+    return next(fitting, first) if others else first
+
+
+def _hears(trunk: Trunk) -> bool:
+    return bool(trunk.takes.sound_s) and not trunk.takes.frames and not trunk.takes.flow
 
 
 def _names(files: Sequence[Path], abouts: Sequence[dict[str, Any]]) -> list[str]:

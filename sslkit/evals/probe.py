@@ -69,7 +69,8 @@ def probe(
         how = supervised or recipes.load_finetune("clips")
         return supervised_trunk(like, train, how, seed, device=device, workers=workers, progress=progress)
 
-    listed = inits.resolve(runs, controls, seeds, supervise)
+    hears = not any(entry.has("frames") for entry in train.entries)
+    listed = inits.resolve(runs, controls, seeds, supervise, hears)
     return compare(listed, train, test, recipe, methods, device=device, workers=workers, progress=progress)
 
 

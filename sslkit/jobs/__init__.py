@@ -3,9 +3,10 @@
 from sslkit.jobs.audit import audit
 from sslkit.jobs.browse import browse
 from sslkit.jobs.data import prepare_data
-from sslkit.jobs.learn import compare, finetune, load_task, pretrain, probe
+from sslkit.jobs.learn import compare, finetune, load_task, pretrain
 from sslkit.jobs.measure import bench
 from sslkit.jobs.overlap import duplicates
+from sslkit.jobs.probe import probe
 from sslkit.jobs.sync import sync
 from sslkit.jobs.use import arrow, embed, export
 

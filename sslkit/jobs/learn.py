@@ -1,4 +1,4 @@
-"""Networks: trained, probed, finetuned."""
+"""Networks: trained, and trained on with labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sslkit import pages
 from sslkit import recipe as recipes
 from sslkit.data.dataset import Dataset
 from sslkit.engine import checkpoint, distributed
-from sslkit.engine.device import pick, place
+from sslkit.engine.device import pick
 from sslkit.engine.feed import Feed
 from sslkit.engine.fit import Fit, fit
 from sslkit.engine.run import Run
@@ -23,8 +23,7 @@ from sslkit.engine.validate import Validation, validate
 from sslkit.errors import UserError
 from sslkit.evals import compare as comparing
 from sslkit.evals import finetune as finetuning
-from sslkit.evals import pretext, retrieval
-from sslkit.evals import probe as probing
+from sslkit.evals import retrieval
 from sslkit.jobs.data import Progress, check_prepared, split_of, toybox
 from sslkit.models import weights
 from sslkit.models.weights import Match
@@ -179,40 +178,6 @@ def _neighbours(learner: tasks.Task, dataset: Dataset | None, device: torch.devi
     return retrieval.held_out(trunk, dataset, device=device, workers=workers)
 
 
-def probe(
-    runs: Sequence[Path],
-    on: Sequence[Path],
-    inits: Sequence[str] = (),
-    recipe: str = "linear",
-    seeds: int = 1,
-    overrides: Sequence[str] = (),
-    out: Path | None = None,
-    device: str = "auto",
-    workers: int = 1,
-    progress: Progress | None = None,
-) -> Result:
-    """Measure frozen features of runs, random networks and supervised ones on a labelled dataset, side by side."""
-    asked = recipes.load_probe(recipe, set=overrides)
-    if asked.protocol == "pretext":
-        return _pretext(runs, on, _folder(out, runs, "pretext", on), pick(device), workers)
-    folder = _folder(out, runs, "probe", on)
-    result = probing.probe(
-        list(runs), list(inits), list(on), asked, seeds=seeds, device=pick(device), workers=workers, progress=progress
-    )
-    return pages.of_rows(result, folder, "probe")
-
-
-def _pretext(runs: Sequence[Path], on: Sequence[Path], out: Path, device: torch.device, workers: int) -> Result:
-    if len(runs) != 1:
-        raise UserError("The pretext protocol takes one run: sslkit probe RUN --recipe pretext --on DATASET.")
-    learner, run = load_task(runs[0])
-    dataset = Dataset(on, "test")
-    check_prepared(run.recipe.data, dataset.info)
-    result = pretext.evaluate(place(learner, device), dataset, device, workers)
-    result.fields |= {"run": str(runs[0]), "task": run.recipe.task}
-    return pages.of_rows(result, out, "pretext")
-
-
 @distributed.together()
 def finetune(
     runs: Sequence[Path],
@@ -228,7 +193,7 @@ def finetune(
 ) -> Result:
     """Train networks on with the labels of a dataset, from runs and from random weights, and test them side by side."""
     asked = recipes.load_finetune(recipe, set=overrides)
-    folder = _folder(out, runs, "finetune", on)
+    folder = evaluation_folder(out, runs, "finetune", on)
     chosen = pick(device)
     distributed.take_device(chosen)
     result = finetuning.finetune(
@@ -304,7 +269,7 @@ def _steps(progress: Progress, text: str) -> Callable[[int, int, Any], None]:
     return show
 
 
-def _folder(out: Path | None, runs: Sequence[Path], what: str, on: Sequence[Path]) -> Path:
+def evaluation_folder(out: Path | None, runs: Sequence[Path], what: str, on: Sequence[Path]) -> Path:
     """Where an evaluation's page and result go: beside the first run, unless `out` is given."""
     parent = Path(runs[0]) if runs else Path("runs")
     folder = out or parent / f"{what}-{'-'.join(Path(dataset).name for dataset in on)}"

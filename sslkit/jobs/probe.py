@@ -1,0 +1,83 @@
+"""Frozen networks, measured: what their layers know, how they answer, what they hear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from sslkit import pages
+from sslkit import recipe as recipes
+from sslkit.data import shards
+from sslkit.data.dataset import Dataset
+from sslkit.engine.device import pick, place
+from sslkit.errors import UserError
+from sslkit.evals import esc, pretext
+from sslkit.evals import inits as networks
+from sslkit.evals import probe as probing
+from sslkit.evals.inits import RANDOM, Init
+from sslkit.jobs.data import Progress, check_prepared, split_of
+from sslkit.jobs.learn import evaluation_folder, load_task
+from sslkit.recipe import ProbeRecipe
+from sslkit.types import Result
+
+
+def probe(
+    runs: Sequence[Path],
+    on: Sequence[Path],
+    inits: Sequence[str] = (),
+    recipe: str = "linear",
+    seeds: int = 1,
+    overrides: Sequence[str] = (),
+    out: Path | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Result:
+    """Measure what frozen networks know by the protocol of a recipe, beside controls.
+
+    Most protocols put features of runs, random networks and supervised ones on a labelled dataset side by side.
+    """
+    asked = recipes.load_probe(recipe, set=overrides)
+    name = asked.protocol if asked.protocol in ("pretext", "esc") else "probe"
+    folder, chosen = evaluation_folder(out, runs, name, on), pick(device)
+    if asked.protocol == "pretext":
+        result = _pretext(runs, on, chosen, workers)
+    elif asked.protocol == "esc":
+        result = _in_folds(runs, on, inits, asked, seeds, chosen, workers, progress)
+    else:
+        result = probing.probe(
+            list(runs), list(inits), list(on), asked, seeds=seeds, device=chosen, workers=workers, progress=progress
+        )
+    return pages.of_rows(result, folder, name)
+
+
+def _pretext(runs: Sequence[Path], on: Sequence[Path], device: torch.device, workers: int) -> Result:
+    if len(runs) != 1:
+        raise UserError("The pretext protocol takes one run: sslkit probe RUN --recipe pretext --on DATASET.")
+    learner, run = load_task(runs[0])
+    dataset = Dataset(on, "test")
+    check_prepared(run.recipe.data, dataset.info)
+    result = pretext.evaluate(place(learner, device), dataset, device, workers)
+    result.fields |= {"run": str(runs[0]), "task": run.recipe.task}
+    return result
+
+
+def _in_folds(
+    runs: Sequence[Path],
+    on: Sequence[Path],
+    controls: Sequence[str],
+    recipe: ProbeRecipe,
+    seeds: int,
+    device: torch.device,
+    workers: int,
+    progress: Progress | None,
+) -> Result:
+    """By the networks of runs that hear, random ones and MFCC; without a run by MFCC alone, a second at a time."""
+    listed = networks.resolve(runs, list(dict.fromkeys([RANDOM, *controls])), seeds, hears=True) if runs else []
+    window_s = listed[0].make().takes.sound_s if listed else 1.0
+    listed.append(Init("mfcc", "no network", (0,), lambda: esc.Cepstra(window_s)))
+    found = [split_of(on, split) for split in shards.SPLITS]
+    datasets = [one for one in found if one is not None] or [Dataset(list(on), "train")]
+    return esc.evaluate(listed, datasets, recipe, device=device, workers=workers, progress=progress)
