@@ -152,7 +152,7 @@ class Feed:
         return batch
 
     def sweep(self, reads: Reads, samples: int) -> Iterator[Batch]:
-        """At most so many samples, spread evenly over the dataset, each once, as `once` reads them; alike in every process."""
+        """At most so many samples, spread evenly over the dataset, each once (see `once`); alike in every process."""
         chosen = evenly(self.dataset.usable(reads.but(start="spread")), samples)
         return once(
             self.dataset, reads, self._rank_batch, self._device, self._workers, indices=chosen, collate=self._collate
