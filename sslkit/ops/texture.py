@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 import torchaudio.functional
 from torch import Tensor
 
@@ -56,10 +57,10 @@ def centres_hz(cochlea: Cochlea) -> Tensor:
 def cochleagram(sound: Tensor, cochlea: Cochlea) -> Tensor:
     """Compressed envelopes (..., bands, frames) float32 of waveforms (..., N); frame m is at m / frame_hz.
 
-    A tone of full scale has an envelope of 1. On the way there are `bands` complex numbers for each sample.
+    A tone of full scale has an envelope of 1. On the way there are `bands` complex numbers for every few samples.
     """
-    envelope = _bands(scaled(sound, 1.0), cochlea).abs()
-    slow: Tensor = torchaudio.functional.resample(envelope, cochlea.rate_hz, cochlea.frame_hz)
+    envelope, rate_hz = _envelopes(scaled(sound, 1.0), cochlea)
+    slow: Tensor = torchaudio.functional.resample(envelope, rate_hz, cochlea.frame_hz)
     return slow.clamp(min=0) ** cochlea.exponent
 
 
@@ -83,6 +84,29 @@ def synthesised(cochleagram: Tensor, noise: Tensor, cochlea: Cochlea, rounds: in
     return sound * FULL_SCALE
 
 
+def _envelopes(sound: Tensor, cochlea: Cochlea) -> tuple[Tensor, int]:
+    """The modulus of each band, (..., bands, M), and its rate: as far below that of the sound as it changes slowly.
+
+    A band that is moved to where frequencies begin keeps its modulus, and needs few samples there: twice its width.
+    """
+    filters = _filters(cochlea, size := _spectrum_size(sound.shape[-1], cochlea))
+    inside = filters > 1e-6
+    first, widest = inside.byte().argmax(1), int(inside.sum(1).max())
+    step = next(k for k in (8, 6, 5, 4, 3, 2, 1) if k == 1 or _fits(k, size, widest, cochlea))
+    bins = first[:, None] + torch.arange(size // step)
+    gain = F.pad(filters, (0, size // step)).gather(1, bins).to(sound.device)
+    spectrum = torch.fft.rfft(sound, size)
+    spectrum[..., 1:-1] *= 2
+    spectrum = F.pad(spectrum, (0, size // step))[..., bins.to(sound.device)] * gain
+    envelope = torch.fft.ifft(spectrum).abs() / step
+    return envelope[..., : -(-sound.shape[-1] // step)], cochlea.rate_hz // step
+
+
+def _fits(step: int, size: int, widest: int, cochlea: Cochlea) -> bool:
+    """Whether bands of at most `widest` bins can be had at every step-th sample."""
+    return size % step == 0 and cochlea.rate_hz % step == 0 and 2 * widest <= size // step
+
+
 def _bands(sound: Tensor, cochlea: Cochlea) -> Tensor:
     """The analytic signal of each band, (..., bands, N) complex: its modulus is the envelope."""
     size = _spectrum_size(sound.shape[-1], cochlea)
@@ -94,7 +118,8 @@ def _bands(sound: Tensor, cochlea: Cochlea) -> Tensor:
 
 def _spectrum_size(samples: int, cochlea: Cochlea) -> int:
     """Long enough that the end does not ring into the start, and quick to transform."""
-    return -(-(samples + cochlea.rate_hz // 20) // 1024) * 1024
+    # With factors of 3 and 5 too, so that there are many steps at which bands can be had.
+    return -(-(samples + cochlea.rate_hz // 20) // 960) * 960
 
 
 def _filters(cochlea: Cochlea, size: int) -> Tensor:

@@ -27,8 +27,8 @@ from sslkit.tasks.base import Shortcut, Sweep, Task, TaskSettings, Views, rows_o
 from sslkit.types import Answer, Batch, Draw, Panel, Reads
 
 _RATES = 10
-# A cochleagram has 32 complex numbers for each sample of sound on the way: so many sounds at a time.
-_SOUNDS = 16
+# A cochleagram is some ten times its sound on the way: so many sounds at a time.
+_SOUNDS = 32
 _LEAST_DEVIATION = 0.01
 
 

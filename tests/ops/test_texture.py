@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torchaudio.functional
 
 from sslkit.ops import texture as ops
 
@@ -45,6 +46,19 @@ def test_bands_are_spaced_like_the_ear_and_lose_no_energy() -> None:
     expected = (24.7 + centres / 9.265) * float(ops._hz_to_erb(torch.tensor([20.0, 8000.0])).diff()) / 31
     assert torch.allclose(width, (expected[:-1] + expected[1:]) / 2, rtol=0.01)
     assert torch.allclose(ops._filters(EAR, 2048).square().sum(0), torch.ones(1025), atol=1e-6)
+
+
+@pytest.mark.parametrize("ear", [EAR, ops.INDICATED, ops.AMBIENT, replace(EAR, high_hz=3000.0), replace(EAR, bands=3)])
+def test_envelopes_are_those_of_the_full_rate(ear: ops.Cochlea) -> None:
+    sound = 5000 * noise(2 * ear.rate_hz + 77) * (1 + torch.sin(torch.arange(2 * ear.rate_hz + 77) / 300))
+    slow, rate_hz = ops._envelopes(sound / 32768, ear)
+    full = ops._bands(sound / 32768, ear).abs()
+    step = ear.rate_hz // rate_hz
+    assert torch.allclose(slow, full[..., ::step], atol=1e-5)
+    expected = torchaudio.functional.resample(full, ear.rate_hz, ear.frame_hz).clamp(min=0) ** ear.exponent
+    found = ops.cochleagram(sound, ear)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().mean() < 0.002
 
 
 @pytest.mark.parametrize("band", [3, 10, 20, 30])
