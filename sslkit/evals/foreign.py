@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sslkit.engine import checkpoint
 from sslkit.errors import SslkitError, UserError
 from sslkit.models import trunk as trunks
 from sslkit.models import weights
@@ -59,7 +58,7 @@ def _tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata (of safetensors) and weights of a file, whatever they are wrapped in."""
     if path.suffix == ".safetensors":
         return weights.read(path)
-    content = checkpoint.weights(path)
+    content = weights.saved(path)
     for _ in _NESTS:  # at most so deep: a hostile file may hold itself
         nest = next(
             (name for name in _NESTS if isinstance(content, dict) and isinstance(content.get(name), dict)), None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
@@ -15,6 +18,7 @@ from torch import Tensor, nn
 from sslkit.errors import UserError, WorkError
 
 _NAMED = 3
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,51 @@ def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()
+
+
+def saved(path: Path, mmap: bool = False) -> Any:
+    """What any program wrote with `torch.save`, on the CPU. mmap: leave the tensors on the disk, unchecked.
+
+    No code in the file is run. Raises WorkError for a damaged file, UserError for one that holds more than weights.
+    """
+    try:
+        _require_whole(path, tensors=not mmap)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} holds more than weights and plain values, which could run code, so it was not opened: "
+            "save its state_dict alone."
+        ) from error
+    except UserError:
+        raise
+    except Exception as error:  # torch and zipfile fail in many ways on bytes that are not theirs
+        raise WorkError(f"{path} is damaged: copy it again, or delete it to go on without it.") from error
+
+
+def _require_whole(path: Path, tensors: bool) -> None:
+    """Hold the checksums of the file, which torch writes and does not read; tensors: those of its tensors too."""
+    if not zipfile.is_zipfile(path):
+        _refuse_foreign(path)
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        # Compressed, a small file may become more than the memory holds.
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise UserError(f"{path} is compressed, so torch.save did not write it: give a file that it wrote.")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise zipfile.BadZipFile("its members overlap")
+        for member in members:
+            if tensors or "/data/" not in member.filename:
+                with archive.open(member) as stream:
+                    while stream.read(_CHUNK):
+                        pass
+
+
+def _refuse_foreign(path: Path) -> None:
+    """A file without the directory at the end of every archive: cut off if it begins like one, else none at all."""
+    with path.open("rb") as file:
+        if not b"PK".startswith(file.read(2)):
+            raise UserError(f"{path} was not written by torch.save: give a file that it wrote.")
+    raise zipfile.BadZipFile("it is cut off")
 
 
 def _first(names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ import torch
 
 from sslkit.engine import checkpoint
 from sslkit.errors import SslkitError, UserError, WorkError
+from sslkit.models import weights
 
 
 @pytest.fixture
@@ -97,4 +98,4 @@ def test_foreign_files_are_told_apart(tmp_path: Path) -> None:
     torch.save({"state_dict": {"w": torch.ones(2)}}, path)
     with pytest.raises(UserError, match="no checkpoint of this version"):
         checkpoint.read(path)
-    assert torch.equal(checkpoint.weights(path)["state_dict"]["w"], torch.ones(2))
+    assert torch.equal(weights.saved(path)["state_dict"]["w"], torch.ones(2))
