@@ -29,7 +29,7 @@ from sslkit.errors import UserError
 from sslkit.evals import base, features, inits, svm
 from sslkit.evals.base import Row
 from sslkit.evals.inits import Init
-from sslkit.evals.linear import rotate
+from sslkit.evals.linear import ROUGH, rotate
 from sslkit.models.trunk import Trunk
 from sslkit.ops import measures
 from sslkit.ops.sound import level_db
@@ -39,6 +39,7 @@ from sslkit.types import Batch, Published, Reads, Result
 
 Progress = Callable[[int, int, str], None]
 METRIC = "fold_top1"
+_FINE = 1e-5
 
 
 class Cepstra(Trunk):
@@ -216,9 +217,9 @@ def _scored(
     rows, queries = rotate(rows, queries)
     label = found.label[found.sample[trained]].to(device)
     members = found.sample[fold == asked]
-    machines = None
+    machines, tolerance = None, ROUGH if len(costs) > 1 else _FINE
     for cost in sorted(costs):
-        machines = svm.fit(rows, label, classes, cost, machines)
+        machines = svm.fit(rows, label, classes, cost, machines, tolerance)
         scores = svm.decide(machines, queries).cpu()
         yield cost, _averaged(scores, members, len(found.label))[found.fold == asked]
 

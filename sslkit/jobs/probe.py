@@ -13,14 +13,15 @@ from sslkit.data import shards
 from sslkit.data.dataset import Dataset
 from sslkit.engine.device import pick, place
 from sslkit.errors import UserError
-from sslkit.evals import esc, pretext
+from sslkit.evals import esc, pretext, senses
 from sslkit.evals import inits as networks
 from sslkit.evals import probe as probing
 from sslkit.evals.inits import RANDOM, Init
 from sslkit.jobs.data import Progress, check_prepared, split_of
 from sslkit.jobs.learn import evaluation_folder, load_task
 from sslkit.recipe import ProbeRecipe
-from sslkit.types import Result
+from sslkit.tasks import base as tasks
+from sslkit.types import Published, Result
 
 
 def probe(
@@ -40,12 +41,14 @@ def probe(
     Most protocols put features of runs, random networks and supervised ones on a labelled dataset side by side.
     """
     asked = recipes.load_probe(recipe, set=overrides)
-    name = asked.protocol if asked.protocol in ("pretext", "esc") else "probe"
+    name = asked.protocol if asked.protocol in ("pretext", "esc", "senses") else "probe"
     folder, chosen = evaluation_folder(out, runs, name, on), pick(device)
     if asked.protocol == "pretext":
         result = _pretext(runs, on, chosen, workers)
     elif asked.protocol == "esc":
         result = _in_folds(runs, on, inits, asked, seeds, chosen, workers, progress)
+    elif asked.protocol == "senses":
+        result = _across(runs, on, inits, asked, seeds, chosen, workers, progress)
     else:
         result = probing.probe(
             list(runs), list(inits), list(on), asked, seeds=seeds, device=chosen, workers=workers, progress=progress
@@ -81,3 +84,37 @@ def _in_folds(
     found = [split_of(on, split) for split in shards.SPLITS]
     datasets = [one for one in found if one is not None] or [Dataset(list(on), "train")]
     return esc.evaluate(listed, datasets, recipe, device=device, workers=workers, progress=progress)
+
+
+def _across(
+    runs: Sequence[Path],
+    on: Sequence[Path],
+    controls: Sequence[str],
+    recipe: ProbeRecipe,
+    seeds: int,
+    device: torch.device,
+    workers: int,
+    progress: Progress | None,
+) -> Result:
+    """Retrieval across the senses by runs of two networks, and by networks of the same kind with random weights."""
+    unknown = set(controls) - {RANDOM}
+    if unknown or not runs:
+        raise UserError(
+            f"Retrieval across the senses takes runs and random weights, not {', '.join(unknown) or 'nothing'}: "
+            "sslkit probe RUN --recipe senses --on DATASET."
+        )
+    named = []
+    for folder in runs:
+        learner, run = load_task(folder)
+        named.append((Path(folder).resolve().name, 0, senses.Space(learner, device)))
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        blank = tasks.build(run.recipe.task, run.recipe.settings)
+        named.append((RANDOM, seed, senses.Space(blank, device)))
+    test = split_of(on, "test") or split_of(on, "val") or Dataset(list(on), "test")
+    paper = Published(recipe.paper.value, recipe.paper.where, recipe.paper.metric) if recipe.paper else None
+    found = senses.evaluate(
+        named, split_of(on, "train"), test, first=recipe.first, paper=paper, workers=workers, progress=progress
+    )
+    found.fields["run"] = ", ".join(map(str, runs))
+    return found
