@@ -26,6 +26,7 @@ TRUNKS: dict[str, tuple[str, str]] = {
     "lips": ("lips", "Lips"),
     "nin": ("nin", "NIN"),
     "resnet": ("resnet", "ResNet"),
+    "soundnet": ("soundnet", "SoundNet"),
     "speech": ("lips", "Speech"),
     "tcam": ("tcam", "TCAM"),
 }
