@@ -138,6 +138,27 @@ def _read(reads: Reads) -> dict[str, Any]:
     return {name: value for name, value in vars(reads).items() if value and (name != "rate_hz" or reads.sound_s)}
 
 
+def of_retrieval(results: Sequence[Result], data: Sequence[Path], weights: Path, folder: Path) -> None:
+    """Write retrieve.html into `folder`: for each query what was found, with its sounds to be played."""
+    asked = [result for result in results if "neighbours" in result.fields]
+    if not asked:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    near = [{"query": Path(one.fields["input"]).name, **row} for one in asked for row in one.fields["neighbours"]]
+    page.write(
+        folder / "retrieve.html",
+        page.Page(
+            title="Found across the senses",
+            lead=f"{len(asked)} of {len(results)} files were asked about, in {', '.join(path.name for path in data)}.",
+            notes=list(dict.fromkeys(note for one in asked for note in one.notes)),
+            panels=[panel for one in asked[:_VIDEOS] for panel in one.panels],
+            tables=[page.Table("Neighbours", near, folded=True)],
+            facts={"weights": str(weights), "versions": versions()},
+            command=_command(),
+        ),
+    )
+
+
 def of_arrow(results: Sequence[Result], weights: Path, folder: Path) -> None:
     """Write arrow.html into `folder`: verdicts of videos, and stills of their overlays where most was decided."""
     judged = [result for result in results if "clips" in result.fields]
@@ -179,6 +200,42 @@ def _stills(result: Result) -> Panel:
             panel.pictures.append(still)
             panel.captions.append(f"{middle_s:.1f} s: {clip['p_forward']:.0%} forwards")
     return panel
+
+
+def of_localised(results: Sequence[Result], weights: str, folder: Path) -> None:
+    """Write localize-sound.html into `folder`: the clearest moments of each file, and its best places."""
+    judged = [result for result in results if "moments" in result.fields]
+    page.write(
+        folder / "localize-sound.html",
+        page.Page(
+            title="What makes the sound?",
+            lead=f"{len(judged)} of {len(results)} files were judged.",
+            notes=list(dict.fromkeys(note for one in judged for note in one.notes)),
+            panels=[_moments(one) for one in judged[:_VIDEOS]],
+            tables=[
+                page.Table("Files", [{k: v for k, v in one.fields.items() if k != "moments"} for one in results]),
+                page.Table("Moments", _all_moments(judged), folded=True),
+            ],
+            facts={"weights": weights, "versions": versions()},
+            command=_command(),
+        ),
+    )
+
+
+def _moments(result: Result) -> Panel:
+    about = result.fields
+    sure = "" if about["probability"] is None else f": {about['probability']:.0%} that something in it makes the sound"
+    panel = Panel(Path(about["input"]).name + sure, [], columns=1)
+    panel.note = "The clearest moments: as seen; the similarity to the sound, in the scale of the file, so that "
+    panel.note += "something is always bright; and the evidence in a fixed scale, dark where nothing fits."
+    panel.pictures.append(read.image(Path(result.files["picture"])))
+    panel.captions.append(Path(about["sound"]).name)
+    panel.right.append(None)
+    return panel
+
+
+def _all_moments(results: Sequence[Result]) -> list[dict[str, Any]]:
+    return [{"file": Path(one.fields["input"]).name, **peak} for one in results for peak in one.fields["moments"]]
 
 
 def of_bench(result: Result, folder: Path) -> Result:

@@ -1,0 +1,277 @@
+"""What in the picture makes the sound? Maps over time, the place that fits best, and pictures that show both.
+
+Source: Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018, and the demonstrations of its authors: a sound may
+also be that of another file ("what would make this sound").
+Departures: two views are always drawn, the raw similarity in the scale of its file, where something is always bright,
+and the evidence in a fixed scale, where nothing is when nothing fits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sslkit.data.layouts.base import is_image
+from sslkit.demos import footage
+from sslkit.demos.footage import Border, Frames
+from sslkit.demos.sounding import Cut, Finder
+from sslkit.errors import UserError, WorkError
+from sslkit.media import picture as stills
+from sslkit.media import read, write
+from sslkit.ops.sound import level_db
+from sslkit.report import picture
+from sslkit.types import Result
+
+_BATCH = 16
+_SOUND_HZ = 48_000
+_SILENT_DB = -70.0
+_SHOWN = 6
+_LONGEST_STILL_S = 30.0
+_STILL_FPS = 5.0
+_SURE = 0.5
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is seen and what is heard: a video or a picture, and the file of the sound, which may be the same."""
+
+    sight: Path
+    sound: Path
+
+    @property
+    def still(self) -> bool:
+        """Whether it is a single picture."""
+        return is_image(self.sight)
+
+
+@dataclass
+class Found:
+    """Maps of a whole file, one after the other.
+
+    times_s: of their middles. heat, evidence: (h, w) float32 each. heard: whether there is any sound then. border:
+    black bars of the pictures, which the maps leave out. size_px: width and height of the pictures.
+    """
+
+    border: Border
+    size_px: tuple[int, int]
+    times_s: list[float] = field(default_factory=list)
+    heat: list[NDArray[np.float32]] = field(default_factory=list)
+    evidence: list[NDArray[np.float32]] = field(default_factory=list)
+    heard: list[bool] = field(default_factory=list)
+
+    def peak(self, number: int) -> dict[str, float]:
+        """The best place of a map: x and y in pixels of the file's pictures, similarity and evidence there."""
+        heat, (width, height), (top, bottom, left, right) = self.heat[number], self.size_px, self.border
+        row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+        x = left + (1 - left - right) * (column + 0.5) / heat.shape[1]
+        y = top + (1 - top - bottom) * (row + 0.5) / heat.shape[0]
+        return {
+            "time_s": round(self.times_s[number], 3),
+            "x": round(float(x * width), 1),
+            "y": round(float(y * height), 1),
+            "similarity": round(float(heat[row, column]), 4),
+            "evidence": round(float(self.evidence[number][row, column]), 4),
+        }
+
+    def best(self) -> list[int]:
+        """The maps with a sound, the clearest first."""
+        strength = [(float(sure.max()), float(one.max())) for sure, one in zip(self.evidence, self.heat, strict=True)]
+        return sorted((i for i, heard in enumerate(self.heard) if heard), key=strength.__getitem__, reverse=True)
+
+
+def localize_sound(scene: Scene, finder: Finder, method: str, out: Path | None = None, overlay: bool = True) -> Result:
+    """Find what makes the sound of a scene; `Result.fields` as the README's table of JSON says.
+
+    With `out`, a picture <name>-sound.png of the clearest moments goes there, and with `overlay` the video with its
+    maps, <name>-sound.mp4. Raises WorkError for what cannot be read or has no sound, UserError for files in the way.
+    """
+    began = time.perf_counter()
+    targets = _targets(scene, out, overlay)
+    if scene.still and not finder.cut.stills:
+        raise UserError(f"{scene.sight} is a single picture, in which nothing moves: use --method av_object.")
+    if not read.probe(scene.sound).has_sound:
+        raise WorkError(f"{scene.sound} has no sound: give one with --sound.")
+    found = _found(scene, finder)
+    best = found.best()
+    if not best:
+        raise WorkError(f"{scene.sound} is silent where {scene.sight} is seen: there is nothing to find.")
+    peaks = [found.peak(number) for number in sorted(best)]
+    probability = float(np.mean([peak["evidence"] for peak in peaks])) if finder.cut.judges else None
+    if "picture" in targets:
+        _draw(targets["picture"], scene, found, best)
+    if "overlay" in targets:
+        _write_overlay(targets["overlay"], scene, found)
+    return Result(
+        name="localize-sound",
+        fields={
+            "input": str(scene.sight),
+            "sound": str(scene.sound),
+            "method": method,
+            "probability": None if probability is None else round(probability, 4),
+            "peak": found.peak(best[0]),
+            "heard_share": round(len(best) / len(found.heard), 4),
+            "moments": peaks,
+        },
+        notes=_notes(scene, found, probability),
+        files={name: str(path) for name, path in targets.items()},
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _notes(scene: Scene, found: Found, probability: float | None) -> list[str]:
+    notes = []
+    if probability is not None and probability < _SURE:
+        notes.append(f"{scene.sight}: nothing in the picture fits the sound well; the peaks are the best of it.")
+    silent = len(found.heard) - sum(found.heard)
+    if silent:
+        notes.append(f"{scene.sight}: {silent} of {len(found.heard)} moments are silent, and were left out.")
+    return notes
+
+
+def _targets(scene: Scene, out: Path | None, overlay: bool) -> dict[str, Path]:
+    if out is None:
+        return {}
+    name = scene.sight.stem if scene.sound == scene.sight else f"{scene.sight.stem}-{scene.sound.stem}"
+    targets = {"picture": out / f"{name}-sound.png"} | ({"overlay": out / f"{name}-sound.mp4"} if overlay else {})
+    for path in targets.values():
+        if path.exists():
+            raise UserError(f"{path} is already there: move it away or give another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    return targets
+
+
+def _found(scene: Scene, finder: Finder) -> Found:
+    cut, border, size_px = finder.cut, *_seen(scene, finder.cut)
+    found, sound, windows = Found(border, size_px), _Sound(scene, cut.rate_hz), _windows(scene, cut, border)
+    while group := list(islice(windows, _BATCH)):
+        starts = [first / cut.fps for first, _ in group]
+        lead_s = (cut.seen_s - cut.sound_s) / 2
+        heard = torch.from_numpy(np.stack([sound.part(start + lead_s, cut.sound_s) for start in starts]))
+        heat, evidence = finder.find(torch.from_numpy(np.stack([frames for _, frames in group])), heard)
+        audible = (level_db(heard) >= _SILENT_DB).tolist()
+        for number, start in enumerate(starts):
+            steps = heat.shape[1]
+            found.times_s += [start + (k + 0.5) * cut.seen_s / steps for k in range(steps)]
+            found.heat += list(heat[number].numpy())
+            found.evidence += list(evidence[number].numpy())
+            found.heard += [audible[number]] * steps
+    if not found.heard:
+        raise footage.too_short(scene.sight, cut.frames, cut.fps)
+    return found
+
+
+def _seen(scene: Scene, cut: Cut) -> tuple[Border, tuple[int, int]]:
+    """The bars of what is seen, and its width and height."""
+    if scene.still:
+        height, width = read.image(scene.sight).shape[:2]
+        return footage.NO_BORDER, (width, height)
+    about = read.probe(scene.sight)
+    if not about.has_video:
+        raise WorkError(f"{scene.sight} has no pictures: give the sound with --sound, and a video or a picture.")
+    return footage.border(scene.sight, cut.short_side_px), (about.width, about.height)
+
+
+def _windows(scene: Scene, cut: Cut, border: Border) -> Iterator[tuple[int, Frames]]:
+    """Windows of pictures; a still is shown for as long as its sound lasts."""
+    if scene.still:
+        frame = stills.scaled(read.image(scene.sight), cut.short_side_px)
+        return ((number, frame[None]) for number in range(max(1, int(_still_s(scene) * cut.fps))))
+    chunks = footage.content(scene.sight, border, cut.fps, cut.short_side_px, max(64, 2 * cut.frames))
+    return footage.windows(chunks, cut.frames, cut.fps, cut.stride)
+
+
+def _still_s(scene: Scene) -> float:
+    return min(read.probe(scene.sound).duration_s, _LONGEST_STILL_S)
+
+
+class _Sound:
+    """Parts of a sound, zeros beyond its ends; the sound of another file is repeated for as long as is seen."""
+
+    def __init__(self, scene: Scene, rate_hz: int) -> None:
+        self._scene, self._rate_hz = scene, rate_hz
+        own = scene.sight == scene.sound
+        self._other = None if own else read.sound(scene.sound, rate_hz)
+
+    def part(self, start_s: float, seconds: float) -> NDArray[np.int16]:
+        """(N,) int16 from a time on the clock of the pictures."""
+        first, count = round(start_s * self._rate_hz), round(seconds * self._rate_hz)
+        if self._other is not None and len(self._other):
+            repeated: NDArray[np.int16] = self._other[np.arange(first, first + count) % len(self._other)]
+            return repeated
+        before = max(0, -first)
+        begin_s, end_s = max(0, first) / self._rate_hz, (first + count) / self._rate_hz
+        heard = read.sound(self._scene.sound, self._rate_hz, begin_s, end_s)[: count - before]
+        return np.pad(heard, (before, count - before - len(heard)))
+
+
+def _draw(target: Path, scene: Scene, found: Found, best: list[int]) -> None:
+    """One column a moment: the picture, its similarity in the scale of the file, its evidence in the fixed one."""
+    chosen = sorted(best[:_SHOWN])
+    pictures, captions = [], []
+    scale = _scale(found)
+    shown = [_picture_at(scene, found, number) for number in chosen]
+    views = (("", None, None), ("similarity", found.heat, scale), ("evidence 0 to 1", found.evidence, (0.0, 1.0)))
+    for title, maps, limits in views:
+        for number, still in zip(chosen, shown, strict=True):
+            drawn = (
+                still if maps is None or limits is None else _over(still[None], maps[number][None], limits, found)[0]
+            )
+            pictures.append(drawn)
+            captions.append(title or f"{found.times_s[number]:.2f} s, {float(found.evidence[number].max()):.0%}")
+    target.write_bytes(write.png(picture.montage(pictures, captions, columns=len(chosen))))
+
+
+def _picture_at(scene: Scene, found: Found, number: int) -> Frames:
+    if scene.still:
+        return stills.scaled(read.image(scene.sight), 240)
+    start_s = found.times_s[number]
+    frame: Frames = read.video(scene.sight, short_side_px=240, start_s=start_s, end_s=start_s + 0.5).frames[0]
+    return frame
+
+
+def _scale(found: Found) -> tuple[float, float]:
+    """The usual and the highest similarity of a file, between which its colours lie."""
+    values = np.stack([heat for heat, heard in zip(found.heat, found.heard, strict=True) if heard])
+    low, high = np.percentile(values, [50, 99.5])
+    return float(low), float(max(high, low + 1e-6))
+
+
+def _over(frames: Frames, maps: NDArray[np.float32], scale: tuple[float, float], found: Found) -> Frames:
+    rows, columns = footage.inside(frames, found.border)
+    shown = frames.copy()
+    shown[:, rows, columns] = picture.overlay(frames[:, rows, columns], maps, scale)
+    return shown
+
+
+def _write_overlay(target: Path, scene: Scene, found: Found) -> None:
+    fps = _STILL_FPS if scene.still else read.probe(scene.sight).fps
+    chunks = _repeated(scene) if scene.still else read.video_chunks(scene.sight, fps, chunk_frames=32)
+    sound = read.sound(scene.sound, _SOUND_HZ, end_s=_still_s(scene) if scene.still else None)
+    write.video(target, _overlaid(chunks, fps, found), fps, sound=sound, rate_hz=_SOUND_HZ)
+
+
+def _repeated(scene: Scene) -> Iterator[Frames]:
+    still = read.image(scene.sight)
+    for _ in range(max(1, int(_still_s(scene) * _STILL_FPS))):
+        yield still[None]
+
+
+def _overlaid(chunks: Iterator[Frames], fps: float, found: Found) -> Iterator[Frames]:
+    """Pictures with the similarity of the moment over them, and how probable its best place is."""
+    scale, times, seen = _scale(found), np.array(found.times_s), 0
+    order = np.argsort(times)
+    for chunk in chunks:
+        moments = (seen + np.arange(len(chunk))) / fps
+        which = order[np.abs(times[order][:, None] - moments).argmin(0)]
+        seen += len(chunk)
+        maps = np.stack([found.heat[i] if found.heard[i] else np.full_like(found.heat[i], scale[0]) for i in which])
+        texts = [f"{float(found.evidence[i].max()):.0%}" if found.heard[i] else "silent" for i in which]
+        height, width = (side - side % 2 for side in chunk.shape[1:3])
+        yield from picture.labelled(_over(chunk, maps, scale, found)[:, :height, :width], texts)

@@ -1,0 +1,90 @@
+"""Ways to find what makes a sound: each looks at windows of a video with their sound, and gives maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sslkit.ops.pixels_that_sound import sounding_places
+from sslkit.tasks.av_object import AvObject
+
+_LEAST = 1e-9
+_FRAME_S = 0.04
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How windows of pictures and sound are cut.
+
+    fps: rate of the pictures. frames, stride: in a window, and from one to the next. seen_s: how long the pictures of a
+    window are shown, as in training. sound_s, rate_hz: of the sound of a window, around the middle of its pictures.
+    short_side_px: of the pictures. stills: whether a single picture is enough. judges: whether the evidence says how
+    probable it is that a place makes the sound, and not only which place is likelier.
+    """
+
+    fps: float
+    frames: int
+    stride: int
+    seen_s: float
+    sound_s: float
+    rate_hz: int
+    short_side_px: int
+    stills: bool
+    judges: bool
+
+
+class Finder(Protocol):
+    """What finds the places of a sound."""
+
+    @property
+    def cut(self) -> Cut:
+        """The windows that it wants."""
+
+    def find(self, frames: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows (B, T, H, W, 3) uint8 and their sound (B, N) int16 to maps (B, t, h, w) on the CPU.
+
+        First the raw similarity, on a scale of the method's own, then the evidence, 0 to 1.
+        """
+
+
+@dataclass(frozen=True)
+class Still:
+    """AVOL-Net: every place of single pictures against the sound around them; no motion is needed."""
+
+    task: AvObject
+    device: torch.device
+
+    @property
+    def cut(self) -> Cut:
+        """Five pictures a second, in the size in which the task is evaluated."""
+        heard = self.task.sound.takes
+        side_px = round(self.task.sight.crop_px / self.task.settings.centre_share / 2) * 2
+        return Cut(5.0, 1, 1, _FRAME_S, heard.sound_s, heard.rate_hz, side_px, stills=True, judges=True)
+
+    @torch.inference_mode()
+    def find(self, frames: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
+        """Similarity of places and sound, and the probability that the place makes it."""
+        similar = self.task.localise(frames[:, 0].permute(0, 3, 1, 2).to(self.device), sound.to(self.device))
+        evidence = self.task.head.evidence(similar).sigmoid()
+        return similar[:, None].float().cpu(), evidence[:, None].float().cpu()
+
+
+class Moving:
+    """Pixels that sound: places whose motion follows the sound, by sparse correlation; nothing is trained.
+
+    The evidence is the similarity over its largest value in the window: it says where, but not whether.
+    """
+
+    cut = Cut(12.5, 25, 12, 2.0, 2.0, 16_000, 96, stills=False, judges=False)
+
+    def find(self, frames: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights of places in what follows the sound, one map for all pictures of a window."""
+        maps = [
+            sounding_places(clip.permute(0, 3, 1, 2), heard, self.cut.rate_hz, self.cut.fps).mean(0)
+            for clip, heard in zip(frames, sound, strict=True)
+        ]
+        heat = torch.stack(maps)
+        return heat[:, None], (heat / heat.amax((1, 2), keepdim=True).clamp(min=_LEAST))[:, None]

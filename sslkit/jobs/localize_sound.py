@@ -1,0 +1,77 @@
+"""What makes the sound of videos and pictures, by networks that learnt from videos alone or by none at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from sslkit import pages
+from sslkit.demos import localize_sound as demo
+from sslkit.demos.localize_sound import Scene
+from sslkit.demos.sounding import Finder, Moving, Still
+from sslkit.engine.device import pick, place
+from sslkit.errors import SslkitError, UserError
+from sslkit.jobs.learn import loaded
+from sslkit.tasks.av_object import AvObject
+from sslkit.types import Result
+
+Method = Literal["av_object", "av_sync", "cca"]
+
+
+def localize_sound(
+    inputs: Sequence[Path],
+    weights: Path | None = None,
+    method: Method | None = None,
+    sound: Path | None = None,
+    out: Path | None = None,
+    overlay: bool = True,
+    device: str = "auto",
+) -> Iterator[Result]:
+    """Where the sound of each input comes from; one that cannot be judged gives a result with an error.
+
+    inputs: videos, or a picture and a sound as `picture+sound`. weights: a run of av_object or av_sync; the method is
+    that of the weights, unless it is "cca", which needs none. sound: hear this file with every input instead. With
+    `overlay`, pictures, videos and the page localize-sound.html are written to `out`.
+    """
+    finder, chosen = _finder(weights, method, device)
+    folder = out or Path("runs") / "localize-sound"
+    done: list[Result] = []
+    try:
+        for given in inputs:
+            try:
+                scene = _scene(Path(given), sound)
+                found = demo.localize_sound(scene, finder, chosen, folder if overlay else None, overlay)
+            except SslkitError as error:
+                fields = {"input": str(given), "error": str(error), "kind": error.kind}
+                found = Result(name="localize-sound", fields=fields)
+            done.append(found)
+            yield found
+    finally:
+        if overlay and folder.is_dir():
+            pages.of_localised(done, str(weights or chosen), folder)
+
+
+def _finder(weights: Path | None, method: Method | None, device: str) -> tuple[Finder, Method]:
+    if method == "cca":
+        if weights is not None:
+            raise UserError("The method cca learns nothing: leave --weights out, or --method.")
+        return Moving(), "cca"
+    if weights is None:
+        raise UserError("Nothing says whose weights to use: give --weights RUN of av_object, or --method cca.")
+    learner, run, _ = loaded(weights)
+    if method is not None and run.recipe.task != method:
+        raise UserError(f"{weights} learnt {run.recipe.task}, not {method}: leave --method out.")
+    chosen = pick(device)
+    place(learner, chosen)
+    if isinstance(learner, AvObject):
+        return Still(learner, chosen), "av_object"
+    raise UserError(f"{weights} learnt {run.recipe.task}; sslkit localize-sound needs a run of av_object.")
+
+
+def _scene(given: Path, sound: Path | None) -> Scene:
+    """A video, or `picture+sound`; the name of a file may itself hold a plus."""
+    before, plus, after = str(given).rpartition("+")
+    if plus and not given.exists() and Path(before).is_file():
+        return Scene(Path(before), sound or Path(after))
+    return Scene(given, sound or given)

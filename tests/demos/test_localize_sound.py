@@ -1,0 +1,130 @@
+"""Localising sound in media that tell where it is: the brightest square makes it, and moves with it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sslkit.demos.localize_sound import Scene, localize_sound
+from sslkit.demos.sounding import Cut, Moving
+from sslkit.errors import UserError, WorkError
+from sslkit.media import read, write
+
+RATE_HZ = 16_000
+
+
+class Brightest:
+    """Finds what is bright, as sure as the sound is loud."""
+
+    cut = Cut(5.0, 1, 1, 0.04, 0.4, RATE_HZ, 64, stills=True, judges=True)
+
+    def find(self, frames: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
+        heat = torch.nn.functional.avg_pool2d(frames.float().mean(-1), 8)
+        loud = sound.float().abs().amax(1)[:, None, None, None] / 32768
+        return heat, heat / 255 * loud
+
+
+def film(folder: Path, seconds: float = 4.0, sounds: bool = True, name: str = "film", bars_px: int = 0) -> Path:
+    """A square, left in the first half and right in the second; a tone that is twice as loud in the second."""
+    count = round(25 * seconds)
+    frames = np.full((count, 64, 96, 3), 30, np.uint8)
+    frames += np.random.default_rng(0).integers(0, 9, (64, 96, 1), dtype=np.uint8)
+    frames[: count // 2, 24:40, 8:24], frames[count // 2 :, 24:40, 64:80] = 230, 230
+    frames = np.pad(frames, ((0, 0), (bars_px, bars_px), (0, 0), (0, 0)))
+    time = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    tone = 8000 * np.sin(2 * np.pi * 440 * time) * (1 + (time >= seconds / 2))
+    path = folder / f"{name}.mp4"
+    write.video(path, frames, 25, tone.astype(np.int16) if sounds else None, RATE_HZ)
+    return path
+
+
+def wav(folder: Path, seconds: float, level: int = 9000) -> Path:
+    path = folder / "other.flac"
+    sound = level * np.sin(2 * np.pi * 300 * np.arange(round(seconds * RATE_HZ)) / RATE_HZ)
+    path.write_bytes(write.flac(sound.astype(np.int16), RATE_HZ))
+    return path
+
+
+@pytest.mark.parametrize("bars_px", [0, 16])
+def test_peaks_follow_the_source_in_pixels_of_the_file(tmp_path: Path, bars_px: int) -> None:
+    video = film(tmp_path, bars_px=bars_px)
+    result = localize_sound(Scene(video, video), Brightest(), "test")
+    moments = result.fields["moments"]
+    assert len(moments) == 20 and result.fields["heard_share"] == 1
+    for peak in moments:
+        x = 16 if peak["time_s"] < 2 else 72
+        assert abs(peak["x"] - x) <= 6 and abs(peak["y"] - 32 - bars_px) <= 6
+    assert result.fields["peak"]["time_s"] > 1.7  # where the sound is louder
+    assert json.dumps(result.record())
+
+
+def test_pictures_show_both_scales_and_the_overlay_has_the_sound(tmp_path: Path) -> None:
+    video = film(tmp_path)
+    result = localize_sound(Scene(video, video), Brightest(), "test", tmp_path / "out")
+    about, original = read.probe(tmp_path / "out" / "film-sound.mp4"), read.probe(video)
+    assert about.has_sound and (about.width, about.height, about.fps) == (96, 64, 25)
+    assert abs(about.duration_s - original.duration_s) < 0.1
+    shown = read.video(tmp_path / "out" / "film-sound.mp4").frames[60]
+    plain = read.video(video).frames[60]
+    changed = np.abs(shown.astype(int) - plain).mean(2)[:50]
+    assert changed[24:40, 64:80].mean() > 3 * changed[:, :40].mean()
+    sheet = read.image(Path(result.files["picture"]))
+    assert sheet.shape[1] > 6 * 240 and sheet.shape[0] > 3 * 240
+    with pytest.raises(UserError, match="already there"):
+        localize_sound(Scene(video, video), Brightest(), "test", tmp_path / "out")
+
+
+def test_silence_is_left_out_and_a_silent_file_is_an_error(tmp_path: Path) -> None:
+    video, silent = film(tmp_path), wav(tmp_path, 2.0, level=0)
+    with pytest.raises(WorkError, match="silent"):
+        localize_sound(Scene(video, silent), Brightest(), "test")
+    path, half = tmp_path / "half.mp4", read.sound(video, RATE_HZ)
+    half[: len(half) // 2] = 0
+    write.video(path, read.video(video).frames, 25, half, RATE_HZ)
+    found = localize_sound(Scene(path, path), Brightest(), "test")
+    assert 0.4 < found.fields["heard_share"] < 0.6
+    assert min(peak["time_s"] for peak in found.fields["moments"]) > 1.7
+    assert any("silent" in note for note in found.notes)
+
+
+def test_another_sound_is_repeated_and_a_picture_needs_one(tmp_path: Path) -> None:
+    video, other = film(tmp_path, sounds=False), wav(tmp_path, 0.7)
+    with pytest.raises(WorkError, match="has no sound: give one"):
+        localize_sound(Scene(video, video), Brightest(), "test")
+    found = localize_sound(Scene(video, other), Brightest(), "test")
+    assert found.fields["heard_share"] == 1 and found.fields["sound"] == str(other)
+    picture = tmp_path / "still.png"
+    picture.write_bytes(write.png(read.video(video).frames[0]))
+    still = localize_sound(Scene(picture, other), Brightest(), "test", tmp_path / "out")
+    assert abs(still.fields["peak"]["x"] - 16) <= 6 and set(still.files) == {"picture", "overlay"}
+    assert read.probe(Path(still.files["overlay"])).has_sound
+    with pytest.raises(UserError, match="nothing moves"):
+        localize_sound(Scene(picture, other), Moving(), "cca")
+
+
+def test_sound_without_pictures_and_short_clips_are_told(tmp_path: Path) -> None:
+    sound = wav(tmp_path, 2.0)
+    with pytest.raises(WorkError, match="has no pictures"):
+        localize_sound(Scene(sound, sound), Brightest(), "test")
+    short = film(tmp_path, seconds=1.0)
+    with pytest.raises(WorkError, match="give a longer video"):
+        localize_sound(Scene(short, short), Moving(), "cca")
+
+
+def test_motion_that_follows_the_sound_is_found_without_training(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    beats, others = (np.repeat(rng.uniform(0, 1, 20), 5) for _ in range(2))
+    frames = np.full((100, 96, 128, 3), 90, np.uint8)
+    for frame, beat, other in zip(frames, beats, others, strict=True):
+        frame[16:40, 16:40] += (120 * beat * rng.uniform(size=(24, 24, 1))).astype(np.uint8)
+        frame[56:80, 88:112] += (120 * other * rng.uniform(size=(24, 24, 1))).astype(np.uint8)
+    noise = rng.normal(0, 6000, 64_000) * np.repeat(beats, 640)
+    path = tmp_path / "beat.mp4"
+    write.video(path, frames, 25, noise.clip(-32768, 32767).astype(np.int16), RATE_HZ)
+    found = localize_sound(Scene(path, path), Moving(), "cca")
+    assert found.fields["probability"] is None
+    hits = [12 <= peak["x"] <= 44 and 12 <= peak["y"] <= 44 for peak in found.fields["moments"]]
+    assert np.mean(hits) > 0.7
