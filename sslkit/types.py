@@ -161,7 +161,8 @@ class Panel:
 
     pictures: (H, W, 3) uint8 arrays, RGB. captions: one short text a picture. right: True, False or None (neither) a
     picture, drawn as the colour of its frame. note: what the reader is looking at, one or two sentences. leads: the
-    first picture of each row is the one that the row is about, and is marked as such.
+    first picture of each row is the one that the row is about, and is marked as such. sounds: FLAC or None a picture,
+    to be played below it; none at all where nothing is heard.
     """
 
     title: str
@@ -171,6 +172,7 @@ class Panel:
     note: str = ""
     columns: int = 8
     leads: bool = False
+    sounds: list[bytes | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

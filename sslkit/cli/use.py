@@ -9,7 +9,7 @@ import typer
 
 from sslkit.cli import completion
 from sslkit.cli.app import app, telling
-from sslkit.cli.options import Device, Json, Out, listed
+from sslkit.cli.options import Device, Json, Out, Workers, feeders, listed
 
 PANEL = "Using what was learnt"
 
@@ -109,6 +109,51 @@ def embed(
         result = jobs.embed(run, paths, layer, out, every_s, pool_dims, batch, device, output.each, progress)
     output.result(result)
     if result.fields["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=PANEL)
+def retrieve(
+    query: Annotated[
+        list[str],
+        typer.Option(metavar="FILE", help="Picture, video or sound; repeat for more, or - for a list on stdin."),
+    ],
+    within: Annotated[
+        list[Path],
+        typer.Option(
+            "--in", metavar="DATASET", help="Prepared dataset; repeat to add more.", autocompletion=completion.datasets
+        ),
+    ],
+    to: Annotated[Literal["sight", "sound"], typer.Option(help="What is looked for.")],
+    weights: Annotated[
+        Path,
+        typer.Option(metavar="RUN", help="Run folder of av_embedding or the like.", autocompletion=completion.runs),
+    ],
+    by: Annotated[
+        Literal["sight", "sound"] | None, typer.Option(help="What is asked of a video; by default the other sense.")
+    ] = None,
+    at_s: Annotated[
+        float | None, typer.Option("--at", min=0, metavar="S", help="The moment; by default the middle.")
+    ] = None,
+    count: Annotated[int, typer.Option("--n", min=1, max=100, help="Neighbours to name.")] = 9,
+    out: Out = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Find sounds by pictures and pictures by sounds, in prepared data.
+
+    Example: sslkit retrieve --query guitar.jpg --in data/videos --to sound --weights runs/av_embedding --out found
+
+    Many: ls clips/*.mp4 | sslkit retrieve --query - --in data/videos --to sight --weights runs/av_embedding --json
+    """
+    with telling(as_json) as output, output.progress() as progress:
+        from sslkit import jobs
+
+        asked = [Path(one) for one in listed(query)]
+        found = jobs.retrieve(asked, within, to, weights, by, at_s, count, out, device, feeders(workers), progress)
+        failed = output.results(found)
+    if failed:
         raise typer.Exit(1)
 
 

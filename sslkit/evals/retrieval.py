@@ -111,14 +111,14 @@ def panel(
     )
     for query, near, count in zip(asked.tolist(), place.tolist(), counts.tolist(), strict=True):
         truth = int(test.label[query])
-        grid.pictures.append(_picture(test_set, int(test.index[query])))
-        grid.captions.append(_called(test_set, truth, int(test.index[query])))
+        grid.pictures.append(picture(test_set, int(test.index[query])))
+        grid.captions.append(called(test_set, truth, int(test.index[query])))
         grid.right.append(None)
         for neighbour, counted in zip(near, count, strict=True):
             label = int(train.label[neighbour])
-            grid.pictures.append(_picture(train_set, int(train.index[neighbour])))
-            called = _called(train_set, label, int(train.index[neighbour]))
-            grid.captions.append(called if counted else "(same source)")
+            grid.pictures.append(picture(train_set, int(train.index[neighbour])))
+            name = called(train_set, label, int(train.index[neighbour]))
+            grid.captions.append(name if counted else "(same source)")
             grid.right.append(label == truth if counted and truth >= 0 else None)
     return grid
 
@@ -139,18 +139,18 @@ def held_out(
     return grid
 
 
-def _called(dataset: Dataset, label: int, index: int) -> str:
+def called(dataset: Dataset, label: int, index: int) -> str:
     """A class, or the name of the sample's source where there is none."""
     name = dataset.info.classes[label] if label >= 0 else Path(dataset.entries[index].source).stem
     return name if len(name) < 20 else f"{name[:18]}…"
 
 
-def _picture(dataset: Dataset, index: int) -> np.ndarray:
+def picture(dataset: Dataset, index: int) -> np.ndarray:
     """The central square of a sample's middle frame, (128, 128, 3) uint8."""
     reads = Reads(frames=1, start="spread")
     batch = collate([dataset.read(index, dataset.windows(index, reads, None), reads)])
     if batch.frames is None:
         raise ValueError(f"sample {index} holds no pictures")
     square = crop.crop(batch.frames[:, 0, 0], crop.centre_boxes(batch.size_px, 1.0), _PICTURE_PX)[0]
-    picture: np.ndarray = square.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    return picture
+    found: np.ndarray = square.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    return found

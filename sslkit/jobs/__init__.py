@@ -7,6 +7,7 @@ from sslkit.jobs.learn import compare, finetune, load_task, pretrain
 from sslkit.jobs.measure import bench
 from sslkit.jobs.overlap import duplicates
 from sslkit.jobs.probe import probe
+from sslkit.jobs.retrieve import retrieve
 from sslkit.jobs.sync import sync
 from sslkit.jobs.use import arrow, embed, export
 
@@ -24,5 +25,6 @@ __all__ = [
     "prepare_data",
     "pretrain",
     "probe",
+    "retrieve",
     "sync",
 ]

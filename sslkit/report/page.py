@@ -121,11 +121,16 @@ def render(page: Page) -> str:
     environment.filters["exact"] = _exact
     environment.tests["numeric"] = _numeric
     markup = sum(len(chart.image) for chart in page.charts if isinstance(chart.image, str))
-    pictures = _embedded(list(_pictures(page)), 0.97 * MOST_BYTES - markup - 100_000)
+    sounds = _played(page)
+    heard = sum(len(uri) for listed in sounds for uri in listed if uri)
+    pictures = _embedded(list(_pictures(page)), 0.97 * MOST_BYTES - markup - heard - 100_000)
     return environment.get_template("page.html").render(
         page=page,
         headline=[_scaled(figure) for figure in page.headline],
-        panels=[(panel, [next(pictures) for _ in panel.pictures]) for panel in page.panels],
+        panels=[
+            (panel, [next(pictures) for _ in panel.pictures], listed)
+            for panel, listed in zip(page.panels, sounds, strict=True)
+        ],
         charts=[(c, Markup(c.image) if isinstance(c.image, str) else next(pictures)) for c in page.charts],
         tables=[(table, _columns(table)) for table in page.tables],
         facts=[(name, value) for name, value in page.facts.items() if not isinstance(value, Mapping)],
@@ -147,6 +152,19 @@ def _pictures(page: Page) -> Iterator[NDArray[np.uint8]]:
     for chart in page.charts:
         if not isinstance(chart.image, str):
             yield chart.image
+
+
+def _played(page: Page) -> list[list[str | None]]:
+    """The sounds of each panel as data, as many from the first on as half of the page can hold."""
+    left, found = 0.5 * MOST_BYTES, []
+    for panel in page.panels:
+        listed: list[str | None] = []
+        for sound in panel.sounds:
+            uri = None if sound is None else f"data:audio/flac;base64,{base64.b64encode(sound).decode()}"
+            left -= len(uri or "")
+            listed.append(uri if left >= 0 else None)
+        found.append(listed)
+    return found
 
 
 def _embedded(pictures: Sequence[NDArray[np.uint8]], most_bytes: float) -> Iterator[_Embedded]:
