@@ -21,6 +21,8 @@ from sslkit.types import Reads
 # name -> (module, class); a table, because the modules import torch and a look-up by name must not import them all.
 TRUNKS: dict[str, tuple[str, str]] = {
     "alexnet_bn": ("alexnet", "AlexNetBN"),
+    "codebook_sight": ("codebook", "SightCodebook"),
+    "codebook_sound": ("codebook", "SoundCodebook"),
     "l3_sight": ("l3", "L3Sight"),
     "l3_sound": ("l3", "L3Sound"),
     "lips": ("lips", "Lips"),
