@@ -1,0 +1,275 @@
+"""Who speaks? Faces that people have marked from moment to moment, scored by how well each goes with the sound.
+
+Protocol: marked faces are cut out at 25 pictures a second along their boxes, in pieces of ten seconds; at every moment
+the networks' distance of face and sound, under the median over all offsets of the piece, says how sure it is that this
+face speaks (`ops.offsets.frame_confidence`), at the offset that all faces of a video have in common. Scores are medians
+over 9 pictures and means over a window besides. AP is that of the official AVA tool, interpolated, over all marks; F1,
+as on the Columbia panel, is measured speaker by speaker (AVA: video by video) at the threshold that is best for all the
+others, and averaged without abbas, whom published averages leave out.
+Controls: the same networks with random weights; chance, which for AP is the share of marks that speak, and for F1 what
+calling everybody a speaker gets.
+Source: Roth et al., "AVA-ActiveSpeaker", ICASSP 2020; Chakravarty and Tuytelaars, ECCV 2016 (Columbia); Chung and
+Zisserman, ACCV workshops 2016 (confidence).
+Departures: boxes are the marked ones on both sets, so that nothing needs to be matched; thresholds are never fitted to
+who is tested.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sslkit import catalog
+from sslkit.data.layouts.base import FaceTrack
+from sslkit.errors import UserError, WorkError
+from sslkit.evals import base
+from sslkit.evals.base import Row
+from sslkit.media import faces, read
+from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES
+from sslkit.ops import ranking
+from sslkit.ops.offsets import best_offset, frame_confidence, offset_distances
+from sslkit.tasks.lip_sync import LipSync
+from sslkit.types import Result
+
+Progress = Callable[[int, int, str], None]
+LAYOUTS = {"columbia": "test", "ava_activespeaker": "val"}
+"""Those that mark who speaks, and the split that is measured."""
+WINDOWS = (9, 25, 75)
+"""Pictures that scores are averaged over."""
+_REACH = 15
+_PIECE_S = 10.0
+_CHUNK_FRAMES = 50
+_LARGEST_PX = 720
+_NOT_AVERAGED = {"abbas"}
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The networks of a lip_sync run. side_px, part: as its data were prepared."""
+
+    task: LipSync
+    side_px: int
+    part: faces.Part
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some seconds of a marked face. distances: (rows, 2 reach + 1). row: (N,) int64, the row of each mark."""
+
+    track: FaceTrack
+    distances: Tensor
+    row: Tensor
+
+
+def marked(folder: Path) -> tuple[str, list[FaceTrack]]:
+    """The layout of a folder with marked faces, and what is measured of it. Raises UserError for any other folder."""
+    reasons = []
+    for name, split in LAYOUTS.items():
+        try:
+            found: list[FaceTrack] = catalog.load("sslkit.data.layouts", name).tracks(str(folder), split)
+            return name, found
+        except UserError as error:
+            reasons.append(str(error))
+    raise UserError(f"Nobody's speech is marked in {folder}: {' '.join(reasons)}")
+
+
+def evaluate(named: Sequence[tuple[str, int, Watched]], folder: Path, *, progress: Progress | None = None) -> Result:
+    """Every network, (init, seed, networks), on the marked faces of a folder.
+
+    Rows: {"init", "metric", "value", "seed", "frames", "who"}: metric ap, auc, or f1 (of each who), by the pictures
+    averaged; then means over seeds. Raises UserError for a folder of another layout; WorkError where no face can be
+    scored.
+    """
+    began = time.perf_counter()
+    layout, tracks = marked(folder)
+    rows: list[Row] = []
+    scored = 0
+    for name, seed, watched in named:
+        found = pieces(tracks, watched, name, progress)
+        speaks, who = _truth(found, layout)
+        scored = len(speaks)
+        for frames in WINDOWS:
+            measured = measures_of(scores(found, frames), speaks, who)
+            rows += [
+                {"init": name, "metric": metric, "value": value, "seed": seed, "frames": frames, "who": one}
+                for (metric, one), value in measured.items()
+            ]
+    total = base.summary([row for row in rows if not row["who"]], ("init", "metric", "frames"))
+    guesses = _chance(speaks, who)
+    marks = sum(len(track.time_s) for track in tracks)
+    return Result(
+        name=f"Active speakers of {layout} in {folder.name}",
+        fields={
+            "protocol": f"active speakers ({layout}, {LAYOUTS[layout]})",
+            "data": str(folder),
+            "split": {"marks": marks, "scored": scored, "tracks": len(tracks), "speaking": round(guesses["ap"], 2)},
+        },
+        metrics={f"{row['init']}_{row['metric']}_{row['frames']}": row["value"] for row in total},
+        chance=guesses["ap"],
+        rows=[*rows, *total, *base.guess_rows({"chance": guesses})],
+        shown=[*total, *base.guess_rows({"chance": guesses})],
+        notes=[f"{marks - scored} of {marks} marks could not be scored: too short a time."] if scored < marks else [],
+        seconds=time.perf_counter() - began,
+    )
+
+
+def measures_of(score: Tensor, speaks: Tensor, who: Sequence[str]) -> dict[tuple[str, str], float]:
+    """AP, ROC AUC and F1 of scores (N,) of marks, percent: by metric and, of F1, whom it is of ("": the mean)."""
+    found = {("ap", ""): ranking.average_precision(score, speaks, "interpolated")}
+    if 0 < int(speaks.sum()) < len(speaks):
+        found["auc", ""] = ranking.roc_auc(score, speaks)
+    each = held_out_f1(score, speaks, who)
+    averaged = [value for name, value in each.items() if name not in _NOT_AVERAGED]
+    if averaged:
+        found["f1", ""] = float(np.mean(averaged))
+    return found | {("f1", name): value for name, value in each.items()}
+
+
+def held_out_f1(score: Tensor, speaks: Tensor, who: Sequence[str]) -> dict[str, float]:
+    """F1 of each of `who` (N names) at the threshold that is best for all the others; nothing for one alone."""
+    names = np.asarray(who)
+    found = {}
+    for name in dict.fromkeys(who):
+        own = torch.from_numpy(names == name)
+        if bool(own.all()):
+            break
+        found[name] = ranking.f1(score[own] >= best_threshold(score[~own], speaks[~own]), speaks[own])
+    return found
+
+
+def best_threshold(score: Tensor, positive: Tensor) -> float:
+    """The score from which on answers are to be positive for the best F1; the highest of equals. (N,) and (N,) bool."""
+    ordered, order = score.double().sort(descending=True)
+    hits = positive[order].double().cumsum(0)
+    harmonic = 2 * hits / (torch.arange(1, len(hits) + 1) + hits[-1])
+    # Equal scores are on the same side.
+    harmonic[:-1][ordered[:-1] == ordered[1:]] = -1
+    return float(ordered[harmonic.argmax()])
+
+
+def scores(found: Sequence[Piece], frames: int) -> Tensor:
+    """How sure every mark of the pieces is that its face speaks, (N,), averaged over so many pictures."""
+    offsets = _offsets(found)
+    parts = []
+    for piece in found:
+        sure = frame_confidence(piece.distances, offsets[piece.track.video])
+        half = frames // 2
+        padded = F.pad(sure[None, None], (half, half), mode="replicate")
+        parts.append(F.avg_pool1d(padded, 2 * half + 1, 1)[0, 0][piece.row])
+    return torch.cat(parts)
+
+
+def _offsets(found: Sequence[Piece]) -> dict[Path, int]:
+    """The offset that the faces of each video have in common; 0 where there is none."""
+    curves: dict[Path, Tensor] = {}
+    for piece in found:
+        curves[piece.track.video] = curves.get(piece.track.video, torch.zeros(())) + piece.distances.double().sum(0)
+    best = {video: best_offset(curve) for video, curve in curves.items()}
+    return {video: int(one.frames) if bool(one.found) else 0 for video, one in best.items()}
+
+
+def _truth(found: Sequence[Piece], layout: str) -> tuple[Tensor, list[str]]:
+    speaks = torch.from_numpy(np.concatenate([piece.track.speaks for piece in found]))
+    named = (piece.track.name if layout == "columbia" else piece.track.video.stem for piece in found)
+    who = [name for name, piece in zip(named, found, strict=True) for _ in piece.row]
+    return speaks, who
+
+
+def _chance(speaks: Tensor, who: Sequence[str]) -> dict[str, float]:
+    names = np.asarray(who)
+    each = [speaks[torch.from_numpy(names == name)] for name in dict.fromkeys(who) if name not in _NOT_AVERAGED]
+    always = [ranking.f1(torch.ones_like(one), one) for one in each]
+    return {"ap": 100 * float(speaks.double().mean()), "auc": 50.0, "f1": float(np.mean(always))}
+
+
+def pieces(
+    tracks: Sequence[FaceTrack], watched: Watched, name: str = "", progress: Progress | None = None
+) -> list[Piece]:
+    """The distances of all marked faces, piece by piece. Raises WorkError where there is none long enough."""
+    watched.task.to(watched.device).eval()
+    found = []
+    for number, track in enumerate(tracks):
+        for part in _cut(track):
+            distances = _distances(part, watched)
+            if len(distances):
+                row = np.round((part.time_s - part.time_s[0]) * FPS) - WINDOW_FRAMES // 2
+                found.append(Piece(part, distances, torch.from_numpy(row).long().clamp(0, len(distances) - 1)))
+        if progress is not None:
+            progress(number + 1, len(tracks), f"faces watched by {name}")
+    if not found:
+        raise WorkError(f"No marked face is seen for {WINDOW_FRAMES} pictures: check the marks' times.")
+    return found
+
+
+def _cut(track: FaceTrack) -> list[FaceTrack]:
+    """The track in pieces of equal length, of ten seconds at most."""
+    span_s = float(track.time_s[-1] - track.time_s[0])
+    count = max(1, int(np.ceil(span_s / _PIECE_S)))
+    edges = np.searchsorted(track.time_s, track.time_s[0] + span_s * np.arange(1, count) / count)
+    parts = [np.split(values, edges) for values in (track.time_s, track.boxes, track.speaks)]
+    return [
+        FaceTrack(track.video, track.name, track.split, times, boxes, speaks, track.relative)
+        for times, boxes, speaks in zip(*parts, strict=True)
+        if len(times)
+    ]
+
+
+@torch.no_grad()
+def _distances(part: FaceTrack, watched: Watched) -> Tensor:
+    """(rows, 2 reach + 1): of each window of pictures to the sounds around it."""
+    cut = _crops(part, watched)
+    windows = len(cut) - WINDOW_FRAMES + 1
+    if windows < 1:
+        return torch.zeros(0, 2 * _REACH + 1)
+    sight = watched.task.seen(torch.from_numpy(cut).permute(0, 3, 1, 2)[None].to(watched.device))[0].cpu()
+    # A window of sound is a little longer than five frames, with the same middle.
+    early_s = (WINDOW - WINDOW_FRAMES * HOP) / 2 / RATE_HZ
+    heard = _sound(part.video, float(part.time_s[0]) - _REACH / FPS - early_s, windows + 2 * _REACH)
+    sound = watched.task.heard(torch.from_numpy(heard)[None].to(watched.device))[0].cpu()
+    # The search leaves out as many frames as its range at either end: they are no frames of the face.
+    return offset_distances(F.pad(sight, (0, 0, _REACH, _REACH)), sound, _REACH)
+
+
+def _crops(part: FaceTrack, watched: Watched) -> NDArray[np.uint8]:
+    """The face or mouth at 25 pictures a second, (T, S, S, 3)."""
+    about = read.probe(part.video)
+    side_px = min(about.height, about.width, _LARGEST_PX) // 2 * 2
+    start_s, end_s = float(part.time_s[0]), float(part.time_s[-1]) + 0.5 / FPS
+    found, first = [np.zeros((0, watched.side_px, watched.side_px, 3), np.uint8)], 0
+    for chunk in read.video_chunks(part.video, FPS, side_px, _CHUNK_FRAMES, start_s, end_s):
+        height, width = chunk.shape[1:3]
+        size = (width, height) if part.relative else (width / about.width, height / about.height)
+        boxes = _boxes(part, start_s + (first + np.arange(len(chunk))) / FPS) * np.array([*size, *size])
+        found.append(faces.crops(chunk, _squares(boxes), watched.side_px, watched.part))
+        first += len(chunk)
+    return np.concatenate(found)
+
+
+def _boxes(part: FaceTrack, at_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Boxes (T, 4) between the marks."""
+    return np.stack([np.interp(at_s, part.time_s, part.boxes[:, column]) for column in range(4)], 1)
+
+
+def _squares(boxes: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Squares around the middles of boxes (T, 4), as long as the mean of their sides."""
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]).mean(1, keepdims=True) / 2
+    return np.concatenate([middle - half, middle + half], 1).astype(np.float32)
+
+
+def _sound(video: Path, start_s: float, windows: int) -> NDArray[np.int16]:
+    """Sound for so many windows from a time that may lie before the first picture; zeros where there is none."""
+    samples = (windows - 1) * HOP + WINDOW
+    missing = round((max(0.0, start_s) - start_s) * RATE_HZ)
+    begin_s = max(0.0, start_s)
+    sound = read.sound(video, RATE_HZ, begin_s, begin_s + (samples - missing) / RATE_HZ)
+    return np.pad(sound, (missing, samples - missing - len(sound)))
