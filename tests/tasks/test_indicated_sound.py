@@ -1,0 +1,113 @@
+import math
+
+import pytest
+import torch
+
+from sslkit.tasks import base
+from sslkit.types import Batch, Draw
+
+RATE_HZ, FPS, FRAMES = 16_000, 25, 10
+SMALL = {
+    "trunk_settings": {"side_px": 64, "width": 0.125, "fc": 0}, "frames": FRAMES, "fps": FPS, "steps": 4,
+    "components": 4, "hidden": 32,
+}  # fmt: skip
+PITCHES_HZ = (200.0, 900.0, 4000.0)
+
+
+def flashes(n: int, seed: int = 0) -> tuple[Batch, torch.Tensor, torch.Tensor]:
+    """Pictures of one of three colours become bright, with a blow of the pitch of that colour; which, and when."""
+    generator = torch.Generator().manual_seed(seed)
+    kind, at = torch.arange(n) % 3, torch.randint(2, FRAMES - 2, (n,), generator=generator)
+    frames = torch.randint(30, 60, (n, 1, FRAMES, 3, 72, 80), generator=generator)
+    for row in range(n):
+        frames[row, 0, :, kind[row]] += 80
+        frames[row, 0, at[row] :] += 100
+    since = torch.arange(FRAMES * RATE_HZ // FPS) / RATE_HZ - at[:, None] / FPS
+    fall = (-since / 0.1).exp().where(since >= 0, torch.zeros(()))
+    sound = 9000 * fall * torch.sin(2 * math.pi * torch.tensor(PITCHES_HZ)[kind][:, None] * since)
+    return Batch(
+        label=torch.full((n,), -1), index=torch.arange(n), start_s=torch.zeros(n, 1),
+        size_px=torch.tensor([[72, 80]] * n), frames=frames.to(torch.uint8), sound=sound.to(torch.int16)[:, None],
+    ), kind, at  # fmt: skip
+
+
+def fitted(**settings: object) -> base.Task:
+    torch.manual_seed(0)
+    task = base.build("indicated_sound", {**SMALL, **settings})
+    task.before_training(lambda reads, samples: iter([flashes(12)[0], flashes(12, 1)[0]]))
+    return task
+
+
+def test_each_flash_has_its_pitch_at_its_moment() -> None:
+    task = fitted()
+    for training in (True, False):
+        batch, kind, at = flashes(9, 2)
+        views = task.train(training).views(batch, Draw(0, 0))
+        assert views["frames"].shape == (9, FRAMES, 3, 64, 64) and views["heard"].shape == (9, 42, FRAMES * 4)
+        colour = views["frames"].mean((3, 4))
+        assert torch.equal(colour[:, 0].argmax(1), kind)
+        assert torch.equal(colour.mean(2).diff(dim=1).argmax(1) + 1, at)
+        began = views["heard"].mean(1).diff(dim=1).argmax(1) + 1
+        assert ((began - 4 * at).abs() <= 1).all()
+        band = views["heard"].mean(2).argmax(1).float()
+        centre = torch.stack([band[kind == k].mean() for k in range(3)])
+        assert (centre.diff() > 5).all() and all(band[kind == k].std() < 1 for k in range(3))
+
+
+def test_components_are_those_of_a_principal_component_analysis() -> None:
+    task = fitted()
+    columns = torch.cat([task.heard(flashes(12, seed)[0]) for seed in (0, 1)]).transpose(1, 2).flatten(0, 1)
+    assert torch.allclose(task.mean, columns.mean(0), atol=1e-5)
+    _, values, axes = torch.linalg.svd(columns - columns.mean(0), full_matrices=False)
+    assert torch.allclose((task.axes @ axes[:4].T).abs(), torch.eye(4), atol=1e-2)
+    kept = task._rebuilt((columns - task.mean) @ task.axes.T[None]).transpose(1, 2)[0]
+    expected = float(values[4:].square().sum() / values.square().sum())
+    assert float((kept - columns).square().sum() / (columns - task.mean).square().sum()) < expected * 1.05 + 0.01
+    other = base.build("indicated_sound", SMALL)
+    other.load_state_dict(task.state_dict())
+    assert torch.equal(other.axes, task.axes)
+
+
+def test_loss_is_that_of_the_formula() -> None:
+    task = fitted().eval()
+    views = task.views(flashes(3, 4)[0], Draw(0, 0))
+    said, total = task.components(views["frames"]), 0.0
+    for row in range(3):
+        for moment in range(FRAMES * 4):
+            true = [float(axis @ (views["heard"][row, :, moment] - task.mean)) for axis in task.axes]
+            square = sum((float(a) - b) ** 2 for a, b in zip(said[row, moment], true, strict=True))
+            total += math.log(1 / 625 + square) / (3 * FRAMES * 4)
+    answer = task(views)
+    assert float(answer.loss) == pytest.approx(total, rel=1e-4)
+    true = (views["heard"].transpose(1, 2) - task.mean) @ task.axes.T
+    own, other = (float((said[0] - true[row]).square().sum()) for row in (0, 2))
+    assert answer.scores[0].tolist() == pytest.approx([-own, -other], rel=1e-4)
+
+
+def test_the_first_frame_is_seen_in_colour_and_the_others_with_their_neighbours() -> None:
+    task = fitted().eval()
+    seen: list[torch.Tensor] = []
+    task.trunk.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    frames = torch.rand(2, FRAMES, 3, 64, 64) * 255
+    task.components(frames)
+    shown = seen[0].reshape(2, FRAMES + 1, 3, 64, 64)
+    assert torch.equal(shown[:, -1], frames[:, 0])
+    gray = frames.mean(2)
+    for frame in range(FRAMES):
+        around = [max(0, frame - 1), frame, min(FRAMES - 1, frame + 1)]
+        assert torch.allclose(shown[:, frame], gray[:, around])
+
+
+def test_learns_when_and_how_high_it_sounds() -> None:
+    task = fitted()
+    optimiser = torch.optim.Adam(task.parameters(), 4e-3)
+    for step in range(20):
+        answer = task(task.views(flashes(9, step + 5)[0], Draw(0, step)))
+        optimiser.zero_grad()
+        answer.loss.backward()
+        optimiser.step()
+    views = task.eval().views(flashes(12, 99)[0], Draw(0, 0))
+    answer = task.train()(views)  # the moving averages of the norms need more steps
+    assert answer.logs["accuracy"] > 90 and answer.logs["loudness_r"] > 0.5 and answer.logs["centroid_r"] > 0.8
+    panel = task.show(views, answer, 4)[0]
+    assert len(panel.pictures) == 4 and any(panel.right)
