@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,13 @@ from sslkit.data.entries import Place, opened
 from sslkit.errors import UserError, WorkError
 from sslkit.media import read as media
 from sslkit.types import Batch, Draw, Reads
+
+LENDS = 4
+"""Batches of a worker, after the latest of which it writes over the first: before, the first has to be copied.
+
+torch lets a worker be at most two batches ahead of the one that the main process was given last.
+"""
+_shared: dict[str, deque[torch.UntypedStorage]] = {}
 
 
 @dataclass
@@ -237,18 +245,19 @@ def collate(samples: Sequence[Sample]) -> Batch:
     (B, 4) int64 are the black bars of the prepared pictures, in their pixels: top, bottom, left, right. extra["source"]
     (B,) int64 is equal for samples that were cut from the same file.
     """
-    frames = [_channels_first(_cut(s.frames, 2)) for s in samples if s.frames is not None]
+    frames = [_cut(s.frames, 2) for s in samples if s.frames is not None]
     flow = [_cut(s.flow, 3) for s in samples if s.flow is not None]
     sound = [s.sound for s in samples if s.sound is not None]
-    sizes = [array.shape[-2:] for array in frames or flow] or [(0, 0)] * len(samples)
+    sizes = [a.shape[2:4] for a in frames] or [a.shape[3:5] for a in flow] or [(0, 0)] * len(samples)
     bars = [_bars(sample, size) for sample, size in zip(samples, sizes, strict=True)]
     return Batch(
         label=torch.tensor([s.label for s in samples], dtype=torch.int64),
         index=torch.tensor([s.index for s in samples], dtype=torch.int64),
         start_s=torch.tensor([list(s.start_s) for s in samples], dtype=torch.float32),
         size_px=torch.tensor(sizes, dtype=torch.int64),
-        frames=_padded(frames, 0) if frames else None,
-        flow=_padded(flow, 128) if flow else None,
+        # The channels stay the last in memory, as decoders write them: taking them apart is left to the device.
+        frames=_padded(frames, 2, 0, "frames").movedim(-1, 3) if frames else None,
+        flow=_padded(flow, 3, 128, "flow") if flow else None,
         sound=torch.from_numpy(np.stack(sound)) if sound else None,
         extra={
             "bars": torch.tensor(bars, dtype=torch.int64),
@@ -315,28 +324,34 @@ def _bars(sample: Sample, kept: Sequence[int]) -> list[int]:
     return list(sample.bars)
 
 
-def _channels_first(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(clips, T, H, W, 3) as (clips, T, 3, H, W)."""
-    clips, count, height, width = frames.shape[:4]
-    # OpenCV takes channels apart several times as fast as numpy copies a transposed array.
-    planes = cv2.split(np.ascontiguousarray(frames).reshape(-1, width, 3))
-    return np.stack([plane.reshape(clips, count, height, width) for plane in planes], axis=2)
-
-
-def _padded(arrays: Sequence[NDArray[np.uint8]], value: int) -> torch.Tensor:
-    height, width = (max(array.shape[axis] for array in arrays) for axis in (-2, -1))
-    canvas = _canvas((len(arrays), *arrays[0].shape[:-2], height, width))
+def _padded(arrays: Sequence[NDArray[np.uint8]], axis: int, value: int, what: str) -> torch.Tensor:
+    """Arrays in one, their picture axes, `axis` and the next, filled up with a value."""
+    height, width = (max(array.shape[side] for array in arrays) for side in (axis, axis + 1))
+    shape = (len(arrays), *arrays[0].shape[:axis], height, width, *arrays[0].shape[axis + 2 :])
+    canvas, before = _canvas(shape, what), (slice(None),) * axis
     for row, array in zip(canvas.numpy(), arrays, strict=True):
-        tall, wide = array.shape[-2:]
-        row[..., :tall, :wide] = array
-        row[..., tall:, :] = value
-        row[..., :tall, wide:] = value
+        tall, wide = array.shape[axis : axis + 2]
+        row[*before, :tall, :wide] = array
+        row[*before, tall:] = value
+        row[*before, :tall, wide:] = value
     return canvas
 
 
-def _canvas(shape: tuple[int, ...]) -> torch.Tensor:
+def _canvas(shape: tuple[int, ...], what: str) -> torch.Tensor:
     """uint8 memory for a batch. In a worker it is what the main process will read, which saves torch a copy."""
     if get_worker_info() is None:
         return torch.from_numpy(np.empty(shape, np.uint8))
-    shared = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=torch.uint8).set_(shared).reshape(shape)
+    return torch.empty(0, dtype=torch.uint8).set_(_lent(math.prod(shape), what)).resize_(shape)
+
+
+def _lent(size: int, what: str) -> torch.UntypedStorage:
+    """Memory of at least so many bytes that the main process sees too: that of `LENDS` batches ago, if it will do.
+
+    Memory that is shared anew has to be cleared by the kernel page by page, which can cost more than the decoding.
+    """
+    lent = _shared.setdefault(what, deque(maxlen=LENDS))
+    again = lent[0] if len(lent) == LENDS else None
+    if again is None or again.nbytes() < size:
+        again = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+    lent.append(again)
+    return again

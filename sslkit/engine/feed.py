@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -269,11 +270,14 @@ def _batches(reader: _Reader, numbers: range, device: torch.device, workers: int
     with _ready_to_fork() if workers else contextlib.nullcontext():
         reading = iter(_loader(reader, numbers, device, workers))
     side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+    # Memory that workers write again and again is mapped here once, as long as it is not forgotten.
+    known: deque[Any] = deque(maxlen=data.LENDS * workers)
     try:
         with explained():
             for read in reading:
                 if isinstance(read, _Failure):
                     raise read.kind(read.sentence) from _Trace(read.trace)
+                known.append(read)
                 yield _moved(Batch(**read).map(torch.as_tensor), device, side)
     finally:
         # Left to the garbage collector, which may close the queues of a loader before the loader, workers end late.
@@ -354,9 +358,12 @@ def _end_with_parent() -> None:
 
 
 def _moved(batch: Batch, device: torch.device, side: torch.cuda.Stream | None) -> Batch:
-    """The batch on the device. On CUDA it is copied beside the step before, which the device is still computing."""
+    """The batch on the device. On CUDA it is copied beside the step before, which the device is still computing.
+
+    What a worker wrote is copied in any case, as it will write over it: see `sslkit.data.dataset.LENDS`.
+    """
     if side is None:
-        return batch.to(device)
+        return batch.map(_own).to(device)
     with torch.cuda.stream(side):
         moved = batch.to(device, non_blocking=True)
     current = torch.cuda.current_stream(device)
@@ -364,6 +371,10 @@ def _moved(batch: Batch, device: torch.device, side: torch.cuda.Stream | None) -
     # The memory belongs to the side stream: it may not be used again before the step is through with it.
     moved.map(lambda tensor: tensor.record_stream(current))
     return moved
+
+
+def _own(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.is_shared() else tensor  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

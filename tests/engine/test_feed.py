@@ -8,12 +8,14 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
 import pytest
 import torch
 
+from sslkit.data import dataset
 from sslkit.data.dataset import collate
 from sslkit.engine import feed as feed_module
 from sslkit.engine.feed import Feed, Order, once
@@ -244,3 +246,24 @@ def test_reading_leaves_the_global_generator_alone(tiny):
     list(Feed(tiny.Blobs(), tiny.READS, plan_of(tiny), tiny.CPU, workers=1))
     list(once(tiny.Blobs(), tiny.READS, 8, tiny.CPU))
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.own_process
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_that_are_kept_are_not_written_over(tiny, workers):
+    """Workers write into memory that they lent before; large tensors alone are shared."""
+
+    def pictures(samples):
+        batch = collate(samples)
+        canvas = dataset._canvas((len(samples), 300, 300), "pictures")
+        canvas[:] = batch.index[:, None, None].to(torch.uint8)
+        return replace(batch, frames=canvas)
+
+    plan = plan_of(tiny, steps=24, batch=4)
+    kept = []
+    for batch in Feed(tiny.Blobs(), tiny.READS, plan, torch.device("cpu"), workers, collate=pictures):
+        time.sleep(0.01 * (len(kept) % 3))
+        kept.append(batch)
+    assert len(kept) == 24 and len({tuple(b.index.tolist()) for b in kept}) > 4
+    for batch in kept:
+        assert (batch.frames == batch.index[:, None, None]).all()
