@@ -112,6 +112,44 @@ def embed(
         raise typer.Exit(1)
 
 
+@app.command("localize-sound", rich_help_panel=PANEL)
+def localize_sound(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="VIDEO|PICTURE+SOUND...", help="Files, or - for a list on stdin.")
+    ],
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Run folder of av_object or av_sync.", autocompletion=completion.runs),
+    ] = None,
+    method: Annotated[
+        Literal["av_object", "av_sync", "cca"] | None,
+        typer.Option(help="By default that of the weights; cca compares motion with the sound, and needs none."),
+    ] = None,
+    sound: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Hear this with every input: what would make this sound?")
+    ] = None,
+    out: Out = None,
+    overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Write videos and pictures.")] = True,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Show what in a video, or in a picture, makes a sound.
+
+    Example: sslkit localize-sound band.mp4 --weights runs/av_object --out found
+
+    A picture: sslkit localize-sound zoo.jpg+bark.wav --weights runs/av_object
+
+    Many: ls clips/*.mp4 | sslkit localize-sound - --method cca --json
+    """
+    with telling(as_json) as output:
+        from sslkit import jobs
+
+        chosen = [Path(one) for one in listed(inputs)]
+        failed = output.results(jobs.localize_sound(chosen, weights, method, sound, out, overlay, device))
+    if failed:
+        raise typer.Exit(1)
+
+
 @app.command(rich_help_panel=PANEL)
 def retrieve(
     query: Annotated[

@@ -67,7 +67,7 @@ class Still:
     @torch.inference_mode()
     def find(self, frames: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
         """Similarity of places and sound, and the probability that the place makes it."""
-        similar = self.task.localise(frames[:, 0].permute(0, 3, 1, 2).to(self.device), sound.to(self.device))
+        similar = self.task.localise(frames.permute(0, 1, 4, 2, 3).to(self.device), sound.to(self.device))
         evidence = self.task.head.evidence(similar).sigmoid()
         return similar[:, None].float().cpu(), evidence[:, None].float().cpu()
 

@@ -4,6 +4,7 @@ from sslkit.jobs.audit import audit
 from sslkit.jobs.browse import browse
 from sslkit.jobs.data import prepare_data
 from sslkit.jobs.learn import compare, finetune, load_task, pretrain
+from sslkit.jobs.localize_sound import localize_sound
 from sslkit.jobs.measure import bench
 from sslkit.jobs.overlap import duplicates
 from sslkit.jobs.probe import probe
@@ -22,6 +23,7 @@ __all__ = [
     "export",
     "finetune",
     "load_task",
+    "localize_sound",
     "prepare_data",
     "pretrain",
     "probe",

@@ -13,14 +13,17 @@ from sslkit.data import shards
 from sslkit.data.dataset import Dataset
 from sslkit.engine.device import pick, place
 from sslkit.errors import UserError
-from sslkit.evals import esc, pretext, senses
+from sslkit.evals import esc, localisation, pretext, senses, speakers
 from sslkit.evals import inits as networks
 from sslkit.evals import probe as probing
 from sslkit.evals.inits import RANDOM, Init
 from sslkit.jobs.data import Progress, check_prepared, split_of
 from sslkit.jobs.learn import evaluation_folder, load_task
+from sslkit.media import faces
 from sslkit.recipe import ProbeRecipe
 from sslkit.tasks import base as tasks
+from sslkit.tasks.av_object import AvObject
+from sslkit.tasks.lip_sync import LipSync
 from sslkit.types import Published, Result
 
 
@@ -41,12 +44,16 @@ def probe(
     Most protocols put features of runs, random networks and supervised ones on a labelled dataset side by side.
     """
     asked = recipes.load_probe(recipe, set=overrides)
-    name = asked.protocol if asked.protocol in ("pretext", "esc", "senses") else "probe"
+    name = asked.protocol if asked.protocol in ("pretext", "esc", "senses", "localise", "speakers") else "probe"
     folder, chosen = evaluation_folder(out, runs, name, on), pick(device)
     if asked.protocol == "pretext":
         result = _pretext(runs, on, chosen, workers)
     elif asked.protocol == "esc":
         result = _in_folds(runs, on, inits, asked, seeds, chosen, workers, progress)
+    elif asked.protocol == "localise":
+        result = _localised(runs, on, asked, chosen, progress)
+    elif asked.protocol == "speakers":
+        result = _speakers(runs, on, seeds, chosen, progress)
     elif asked.protocol == "senses":
         result = _across(runs, on, inits, asked, seeds, chosen, workers, progress)
     else:
@@ -63,6 +70,25 @@ def _pretext(runs: Sequence[Path], on: Sequence[Path], device: torch.device, wor
     dataset = Dataset(on, "test")
     check_prepared(run.recipe.data, dataset.info)
     result = pretext.evaluate(place(learner, device), dataset, device, workers)
+    result.fields |= {"run": str(runs[0]), "task": run.recipe.task}
+    return result
+
+
+def _localised(
+    runs: Sequence[Path], on: Sequence[Path], recipe: ProbeRecipe, device: torch.device, progress: Progress | None
+) -> Result:
+    """The maps of one run, and of its network untrained."""
+    if len(runs) != 1:
+        raise UserError("The localise protocol takes one run: sslkit probe RUN --recipe localise --on DATASET.")
+    learner, run = load_task(runs[0])
+    torch.manual_seed(run.recipe.train.seed)
+    untrained = tasks.build(run.recipe.task, run.recipe.settings).eval()
+    if not isinstance(learner, AvObject) or not isinstance(untrained, AvObject):
+        raise UserError(f"{runs[0]} learnt {run.recipe.task}, which knows no places: give a run of av_object.")
+    dataset, side_px = Dataset(on, "test"), round(learner.sight.crop_px / learner.settings.centre_share / 2) * 2
+    place(learner, device)
+    place(untrained, device)
+    result = localisation.evaluate(learner, untrained, side_px, dataset, device, recipe.clips, progress)
     result.fields |= {"run": str(runs[0]), "task": run.recipe.task}
     return result
 
@@ -84,6 +110,31 @@ def _in_folds(
     found = [split_of(on, split) for split in shards.SPLITS]
     datasets = [one for one in found if one is not None] or [Dataset(list(on), "train")]
     return esc.evaluate(listed, datasets, recipe, device=device, workers=workers, progress=progress)
+
+
+def _speakers(
+    runs: Sequence[Path], on: Sequence[Path], seeds: int, device: torch.device, progress: Progress | None
+) -> Result:
+    """Who speaks on marked faces, by runs of lip_sync and by networks of the same kind with random weights."""
+    if len(on) != 1 or not runs:
+        raise UserError("Active speakers are measured on one set as it is published: sslkit probe RUN --on FOLDER.")
+    named = []
+    for folder in runs:
+        learner, run = load_task(folder)
+        if not isinstance(learner, LipSync):
+            raise UserError(f"{folder} learnt {run.recipe.task}; active speakers need a run of lip_sync.")
+        prepared = run.data[0]["settings"]
+        part: faces.Part = "face" if prepared.get("faces") == "face" else "mouth"
+        side_px = int(prepared["short_side_px"])
+        named.append((Path(folder).resolve().name, 0, speakers.Watched(learner, side_px, part, device)))
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        blank = tasks.build("lip_sync", run.recipe.settings)
+        assert isinstance(blank, LipSync)
+        named.append((RANDOM, seed, speakers.Watched(blank, side_px, part, device)))
+    found = speakers.evaluate(named, Path(on[0]), progress=progress)
+    found.fields["run"] = ", ".join(map(str, runs))
+    return found
 
 
 def _across(

@@ -25,11 +25,14 @@ TRUNKS: dict[str, tuple[str, str]] = {
     "codebook_sound": ("codebook", "SoundCodebook"),
     "l3_sight": ("l3", "L3Sight"),
     "l3_sound": ("l3", "L3Sound"),
+    "lip_motion": ("lip_motion", "LipMotion"),
     "lips": ("lips", "Lips"),
+    "multisensory": ("multisensory", "Multisensory"),
     "nin": ("nin", "NIN"),
     "resnet": ("resnet", "ResNet"),
     "soundnet": ("soundnet", "SoundNet"),
     "speech": ("lips", "Speech"),
+    "speech_bands": ("lip_motion", "SpeechBands"),
     "tcam": ("tcam", "TCAM"),
 }
 

@@ -41,8 +41,8 @@ class AvObject(Correspondence):
         return answer
 
     def localise(self, frames: Tensor, sound: Tensor) -> Tensor:
-        """The raw similarity (N, h, w) of the places of frames (N, 3, H, W), of any size, to sounds (N, M)."""
-        looked = self.head.look(self.sight(frames)["conv4"])
+        """The raw similarity (N, h, w) of the places of frames (N, 1, 3, H, W), of any size, to sounds (N, M)."""
+        looked = self.head.look(self.sight(frames[:, 0])["conv4"])
         return self.head.similar(looked, self.head.hear(self.sound(sound)["conv4"]))
 
     def evidence(self, answer: Answer, questions: int, frames: Tensor) -> Tensor | None:

@@ -153,7 +153,7 @@ def test_finds_what_makes_the_sound() -> None:
     batch, sounding = scenes(10_000)
     assert batch.frames is not None and batch.sound is not None
     with torch.no_grad():
-        heat = task.localise(batch.frames[:, 0, 0], batch.sound[:, 0])
+        heat = task.localise(batch.frames[:, 0], batch.sound[:, 0])
     place = heat.flatten(1).argmax(1)
     corner = 2 * (place // 8 // 4) + (place % 8) // 4
     assert (corner == sounding).float().mean() > 0.8

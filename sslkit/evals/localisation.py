@@ -1,0 +1,236 @@
+"""Does a network that was never told find what makes a sound? Its maps against boxes around what sounds.
+
+Protocol: windows spread over each sample of the split, whole pictures. A window counts when something is heard and its
+source is seen: of the toybox, the objects whose sounds have at least a tenth of the energy of the strongest one within
+the window; of annotated data, the consensus of its boxes. Pointing is the share of windows whose hottest place lies
+inside; cIoU predicts the hotter half of the picture, is counted from 0.5 on, and its AUC is over all thresholds. Beside
+them: what looks at nothing (the centre, the whole picture), the same network untrained, and the same network with the
+sound of another sample, whose evidence should be less (ROC AUC) and whose peak should not know the source.
+
+Source: pointing, Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018; cIoU, Senocak et al., CVPR 2018, as
+released by Chen et al., CVPR 2021.
+Departures: videos give several windows, and intervals are over sources.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sslkit.data.dataset import Dataset, collate
+from sslkit.errors import UserError
+from sslkit.evals.base import Row, interval
+from sslkit.ops import ranking
+from sslkit.ops.localisation import (
+    baselines,
+    centre_heat,
+    ciou,
+    consensus_map,
+    enlarged,
+    localised,
+    pointing,
+    success_auc,
+    upper_half,
+)
+from sslkit.ops.sound import level_db
+from sslkit.types import Published, Reads, Result
+
+PAPER = Published(81.7, "AVOL-Net on AudioSet-Instruments, where the centre has 57.2 %; not the same data", "pointing")
+_LEAST_SHARE = 0.1
+_RING_S = 0.1
+"""An impact is heard for about so long, whatever the truth says of its end."""
+_SILENT_DB = -60.0
+_VOTES = {1: 1, 2: 1}
+_MATCHED, _OTHER, _UNTRAINED = "matched sound", "another sound", "untrained"
+
+
+class Localiser(Protocol):
+    """A task that can say where a sound comes from."""
+
+    def reads(self) -> Reads:
+        """What it is asked about."""
+
+    def localise(self, frames: Tensor, sound: Tensor) -> Tensor:
+        """Raw similarity (N, h, w) of the places of windows (N, T, 3, H, W) to sounds (N, M)."""
+
+
+@dataclass
+class _Case:
+    """One window: the truth map (H, W), the maps of all networks at its size, evidence of each, and what it is of."""
+
+    source: str
+    groups: tuple[str, ...]
+    truth: Tensor
+    heat: dict[str, Tensor]
+    evidence: dict[str, float] = field(default_factory=dict)
+
+
+def sources_at(truth: Mapping[str, Any], time_s: float, sound_s: float) -> tuple[list[list[float]], int]:
+    """Boxes (left, top, right, bottom), in shares of the picture, of what is heard around a time; votes for credit.
+
+    truth: of a toybox sample, or {"boxes": ...} of an annotated one. No boxes: the source is not seen.
+    """
+    if "sounds" not in truth:
+        boxes = [list(map(float, box)) for box in truth.get("boxes") or []]
+        return boxes, _VOTES.get(len(boxes), 2)
+    energy = _energy(truth, time_s - sound_s / 2, time_s + sound_s / 2)
+    loud = {owner for owner, value in energy.items() if value >= _LEAST_SHARE * max(energy.values())}
+    frame = min(max(0, int(time_s * truth["fps"])), len(truth["boxes"]) - 1)
+    width, height = truth["size"]
+    shares = (width, height, width, height)
+    seen = [
+        [p / side for p, side in zip(box, shares, strict=True)]
+        for owner, *box in truth["boxes"][frame]
+        if owner in loud
+    ]
+    return seen, 1
+
+
+def _energy(truth: Mapping[str, Any], start_s: float, end_s: float) -> dict[int, float]:
+    """What each object adds to the sound between two times."""
+    energy: dict[int, float] = {}
+    for one in truth["sounds"]:
+        until = min(one["end_s"], one["time_s"] + _RING_S) if one["kind"] == "impact" else one["end_s"]
+        heard_s = min(until, end_s) - max(one["time_s"], start_s)
+        if heard_s > 0:
+            energy[one["object"]] = energy.get(one["object"], 0.0) + one["level"] ** 2 * heard_s
+    return energy
+
+
+@torch.inference_mode()
+def evaluate(
+    task: Localiser,
+    untrained: Localiser,
+    side_px: int,
+    dataset: Dataset,
+    device: torch.device,
+    clips: int = 5,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Result:
+    """Rows of pointing, cIoU and AUC for each kind of scene and each network or baseline, for scripts and people.
+
+    side_px: short side of the pictures that the network was made for. Raises UserError for data without boxes.
+    """
+    began = time.perf_counter()
+    reads = task.reads().but(clips=clips, start="spread", side_px=side_px)
+    networks = {_MATCHED: task, _UNTRAINED: untrained}
+    usable, cases, other = dataset.usable(reads), [], None
+    for number, index in enumerate(usable):
+        windows = dataset.windows(index, reads, None)
+        batch = collate([dataset.read(index, windows, reads)]).to(device)
+        assert batch.frames is not None and batch.sound is not None
+        frames, sound = batch.frames[0], batch.sound[0]
+        maps = {name: one.localise(frames, sound) for name, one in networks.items()}
+        if other is not None:
+            maps[_OTHER] = task.localise(frames, other)
+        cases += _cases(dataset, index, windows, reads, sound, (frames.shape[-2], frames.shape[-1]), maps)
+        other = sound
+        if progress is not None:
+            progress(number + 1, len(usable), "maps")
+    if not cases:
+        where = ", ".join(str(folder) for folder in dataset.info.folders)
+        raise UserError(f"{where} does not say what makes its sounds: use the toybox, or data with boxes.")
+    rows = _rows(cases)
+    return Result(
+        name=f"localisation on the {dataset.split} split of {', '.join(str(f) for f in dataset.info.folders)}",
+        fields={
+            "protocol": "localise",
+            "data": [str(folder) for folder in dataset.info.folders],
+            "prepared": dataset.info.records,
+            "split": dataset.split,
+            "windows": clips,
+        },
+        metrics={"pointing": rows[0]["pointing"], "sound_roc_auc": _told_apart(cases)},
+        chance=next(row["pointing"] for row in rows if row["network"] == "centre"),
+        paper=PAPER,
+        rows=rows,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _cases(
+    dataset: Dataset,
+    index: int,
+    windows: Sequence[float],
+    reads: Reads,
+    sound: Tensor,
+    size: tuple[int, int],
+    maps: Mapping[str, Tensor],
+) -> list[_Case]:
+    """The windows of a sample whose source is seen and heard."""
+    entry, truth = dataset.entries[index], dataset.meta(index).get("truth") or {}
+    span_s = reads.frames / (reads.fps or entry.fps or 1.0)
+    audible, found = (level_db(sound) >= _SILENT_DB).tolist(), []
+    for number, start_s in enumerate(windows):
+        boxes, votes = sources_at(truth, start_s + span_s / 2, reads.sound_s) if truth else ([], 1)
+        if not boxes or not audible[number]:
+            continue
+        height, width = size
+        left, top, right, bottom = torch.tensor(boxes, dtype=torch.float64).unbind(1)
+        pixels = torch.stack([top * height, left * width, bottom * height, right * width], 1).round().long()
+        area = consensus_map(pixels, height, width, votes)
+        if bool(area.any()):
+            heat = {
+                name: enlarged(one[number : number + 1].float().cpu(), height, width)[0] for name, one in maps.items()
+            }
+            evidence = {name: float(one[number].max()) for name, one in maps.items()}
+            found.append(_Case(entry.source or entry.key, _groups(truth, boxes), area, heat, evidence))
+    return found
+
+
+def _groups(truth: Mapping[str, Any], boxes: Sequence[Sequence[float]]) -> tuple[str, ...]:
+    """What a window counts for: all, its kind of scene, and whether something else might have made the sound."""
+    groups = ["all"]
+    if "type" in truth:
+        groups.append(str(truth["type"]))
+    if len(truth.get("objects") or ()) > len(boxes):
+        groups.append("one of several")
+    return tuple(groups)
+
+
+def _rows(cases: Sequence[_Case]) -> list[Row]:
+    rows = []
+    for group in dict.fromkeys(name for case in cases for name in case.groups):
+        chosen = [case for case in cases if group in case.groups]
+        names = list(dict.fromkeys(name for case in chosen for name in case.heat))
+        for name in names:
+            kept = [case for case in chosen if name in case.heat]
+            rows.append(_row(group, name, kept, [case.heat[name] for case in kept]))
+        rows.append(_row(group, "centre", chosen, [centre_heat(*case.truth.shape) for case in chosen]))
+        whole = torch.stack([ciou(baselines(*c.truth.shape)["whole picture"][None], c.truth[None])[0] for c in chosen])
+        rows.append(
+            {"scenes": group, "network": "whole picture", "windows": len(chosen), "ciou": round(localised(whole), 2),
+             "auc": round(success_auc(whole), 2)}
+        )  # fmt: skip
+    return rows
+
+
+def _row(group: str, name: str, cases: Sequence[_Case], maps: Sequence[Tensor]) -> Row:
+    pairs = [(heat[None], case.truth[None]) for case, heat in zip(cases, maps, strict=True)]
+    hit = torch.stack([pointing(heat, truth)[0] for heat, truth in pairs])
+    overlap = torch.stack([ciou(upper_half(heat), truth)[0] for heat, truth in pairs])
+    low, high = interval(hit.double(), [case.source for case in cases])
+    return {
+        "scenes": group,
+        "network": name,
+        "windows": len(cases),
+        "pointing": round(100 * float(hit.mean()), 2),
+        "low": round(100 * low, 2),
+        "high": round(100 * high, 2),
+        "ciou": round(localised(overlap), 2),
+        "auc": round(success_auc(overlap), 2),
+    }
+
+
+def _told_apart(cases: Sequence[_Case]) -> float:
+    """ROC AUC of the largest similarity: the window's own sound against another's; 50 by chance."""
+    both = [case.evidence for case in cases if _OTHER in case.evidence]
+    if not both:
+        return 50.0
+    scores = torch.tensor([[one[_MATCHED], one[_OTHER]] for one in both]).T.flatten()
+    return round(ranking.roc_auc(scores, torch.arange(2 * len(both)) < len(both)), 2)

@@ -1,0 +1,115 @@
+"""Misalignment on media that tell their own time: frames by their brightness, sound by its value."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from sslkit.tasks import base
+from sslkit.tasks.av_sync import AvSync
+from sslkit.types import Batch, Draw
+
+FPS, RATE_HZ, FRAMES, CLIP = 12.5, 8000, 6, 20
+SMALL: dict[str, Any] = {
+    "trunk_settings": {"frames": FRAMES, "fps": FPS, "side_px": 32, "width": 0.125, "cam": True},
+    "rate_hz": RATE_HZ,
+    "clip_frames": CLIP,
+    "overlap": 2,
+}
+HOP = round(RATE_HZ / FPS)
+
+
+def built(**settings: Any) -> AvSync:
+    torch.manual_seed(0)
+    task = base.build("av_sync", {**SMALL, **settings})
+    assert isinstance(task, AvSync)
+    return task
+
+
+def timed(clips: int = 5) -> Batch:
+    """Frame i has the gray value 10 i; sample n of the sound has the value n."""
+    frames = (10 * torch.arange(CLIP)).to(torch.uint8).reshape(1, 1, -1, 1, 1, 1)
+    sound = torch.arange(CLIP * HOP, dtype=torch.int16) + 1
+    return Batch(
+        label=torch.zeros(clips, dtype=torch.int64), index=torch.arange(clips), start_s=torch.zeros(clips, 1),
+        size_px=torch.full((clips, 2), 40), frames=frames.expand(clips, 1, -1, 3, 40, 40),
+        sound=sound.expand(clips, 1, -1),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_answers_are_those_of_the_clocks_in_the_media(training: bool) -> None:
+    task = built().train(training)
+    apart = set()
+    for step in range(8):
+        views = task.views(timed(), Draw(0, step))
+        assert len(views["target"]) == 20 and views["frames"].shape == (10, FRAMES, 3, 32, 32)
+        seen = (views["frames"].mean((2, 3, 4)) / 10).round()
+        assert torch.equal(seen - seen[:, :1], torch.arange(FRAMES).float().expand(10, -1))
+        heard = (views["sound"][:, 0].float() - 1) / HOP
+        shift = (seen[:, 0][views["sight_row"]] - heard[views["sound_row"]]).abs()
+        assert torch.equal(views["target"], (shift < 0.01).long())
+        assert shift[views["target"] == 0].min() >= FRAMES - 2
+        apart |= set(shift[views["target"] == 0].round().tolist())
+        # neither a window nor a sound tells the answer alone
+        for rows in ("sight_row", "sound_row"):
+            for row in range(10):
+                assert views["target"][views[rows] == row].tolist().count(1) == 1 == (views[rows] == row).sum() // 2
+    assert (len(apart) > 3) == training
+
+
+def test_first_stage_sees_every_other_picture_and_is_counted_with_the_weights() -> None:
+    task = built(slow_steps=2, every=2)
+    assert task.views(timed(), Draw(0, 0))["frames"].shape[1] == FRAMES // 2
+    task.after_step()
+    task.after_step()
+    assert task.views(timed(), Draw(0, 0))["frames"].shape[1] == FRAMES
+    again = built(slow_steps=2, every=2)
+    again.load_state_dict(task.state_dict())
+    assert again.views(timed(), Draw(0, 0))["frames"].shape[1] == FRAMES
+
+
+def test_silent_clips_ask_nothing() -> None:
+    task, batch = built(), timed(3)
+    assert batch.sound is not None
+    batch.sound = batch.sound.clone()
+    batch.sound[1] = 0
+    views = task.views(batch, Draw(0, 0))
+    assert set(views["sample"].tolist()) == {0, 2}
+    batch.sound[:] = 0
+    answer = task(task.views(batch, Draw(0, 0)))
+    assert answer.loss.item() == 0 and "accuracy" not in answer.logs
+
+
+def test_answer_is_the_mean_of_its_map() -> None:
+    task = built().eval()
+    views = task.views(timed(2), Draw(0, 0))
+    answer = task(views)
+    evidence = task.evidence(views["frames"][views["sight_row"]], views["sound"][views["sound_row"]])
+    assert answer.scores is not None
+    torch.testing.assert_close(answer.scores[:, 1] * 2, evidence.mean((1, 2, 3)), atol=1e-4, rtol=1e-4)
+    assert task.localise(views["frames"], views["sound"]).shape == (4, *evidence.shape[2:])
+
+
+@pytest.mark.slow
+def test_learns_to_hear_when_something_is_seen() -> None:
+    """A place blinks when a noise is heard; when is different in every clip."""
+
+    def scene(step: int, clips: int = 16) -> Batch:
+        random = torch.Generator().manual_seed(step)
+        on = (torch.rand(clips, CLIP, generator=random) < 0.4).float()
+        frames = torch.full((clips, 1, CLIP, 3, 40, 40), 60.0)
+        frames[..., 8:24, 16:32] += 150 * on[:, None, :, None, None, None]
+        noise = torch.randn(clips, CLIP * HOP, generator=random) * (40 + 6000 * on.repeat_interleave(HOP, 1))
+        batch = timed(clips)
+        batch.frames, batch.sound = frames.to(torch.uint8), noise.clamp(-32768, 32767).to(torch.int16)[:, None]
+        return batch
+
+    task = built(flip=False, scale=(0.9, 1.0))
+    optimiser = torch.optim.Adam(task.train().parameters(), 3e-3)
+    for step in range(120):
+        optimiser.zero_grad()
+        task(task.views(scene(step), Draw(0, step))).loss.backward()
+        optimiser.step()
+    accuracy = task.eval()(task.views(scene(9999, 32), Draw(0, 0))).logs["accuracy"]
+    assert accuracy > 75
