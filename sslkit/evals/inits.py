@@ -127,14 +127,21 @@ def _names(files: Sequence[Path], abouts: Sequence[dict[str, Any]]) -> list[str]
     shared = {recipe for recipe, count in Counter(recipes).items() if recipe != "null" and count > 1}
     names = []
     for file, recipe, about in zip(files, recipes, abouts, strict=True):
-        own = file.parent.name if file.name == "trunk.safetensors" else file.stem
+        own = _own_name(file)
         names.append(str(about["recipe"].get("name") or own) if recipe in shared else own)
     meant = {
         (name, recipe if recipe in shared else str(file))
         for name, recipe, file in zip(names, recipes, files, strict=True)
     }
     clashing = {name for name, count in Counter(name for name, _ in meant).items() if count > 1}
-    return [str(file.parent) if name in clashing else name for name, file in zip(names, files, strict=True)]
+    long = [str(file.parent if file.name == "trunk.safetensors" else file) for file in files]
+    return [full if name in clashing else name for name, full in zip(names, long, strict=True)]
+
+
+def _own_name(file: Path) -> str:
+    """The folder's name for the trunks of a run, else the file's."""
+    of_run = file.stem.startswith("trunk-") and file.with_name("trunk.safetensors").is_file()
+    return file.parent.name if file.name == "trunk.safetensors" or of_run else file.stem
 
 
 def _without_seed(recipe: Any) -> str:

@@ -151,7 +151,7 @@ def test_the_command_takes_the_network_that_hears(
     assert cli.run(["probe", str(run), "--recipe", "esc", "--on", str(tones), *options]) == 0
     record = json.loads(capsys.readouterr().out)
     means = {(row["init"], row["layer"]) for row in record["rows"] if row["seed"] is None}
-    assert {("trunk-sound", "conv4"), ("random", "conv4"), ("mfcc", "statistics"), ("chance", "")} <= means
+    assert {("run", "conv4"), ("random", "conv4"), ("mfcc", "statistics"), ("chance", "")} <= means
     assert record["protocol"] == "frozen, folds (esc)" and Path(record["files"]["report"]).is_file()
     (mfcc,) = [row for row in record["rows"] if row["init"] == "mfcc" and row["seed"] is None]
     assert mfcc["value"] > 90
