@@ -13,7 +13,9 @@ from sslkit.report import chart, page, picture
 from sslkit.types import Panel, Published
 
 PHONE_PX, DESK_PX = 390, 1280
-KINDS = ("crowded", "run, arrow of time", "run, rotation", "arrow", "browse", "probe", "finetune")
+RUNS = ("run, arrow of time", "run, rotation", "run, correspondence")
+EVALUATIONS = ("browse", "probe", "finetune", "compare", "duplicates", "audit", "bench")
+KINDS = ("crowded", *RUNS, "arrow", "retrieve", "localize-sound", *EVALUATIONS)
 TINY = ["train.steps=4", "train.epoch_steps=2", "train.batch=4"]
 SMALL = ["train.steps=2", "train.warmup_epochs=0", "train.batch=4", "clips=1"]
 
@@ -76,8 +78,25 @@ def pages(toybox: Path, clip_file: Path, tmp_path_factory: pytest.TempPathFactor
     probe = ["clips=1", "pool_dims=100", "weight_decays=[0.1]"]
     jobs.probe(run, on, ["random"], "linear", overrides=probe, out=at / "probe", device="cpu", workers=0)
     jobs.finetune(run, on, ["random"], overrides=SMALL, out=at / "finetune", device="cpu", workers=0)
+    jobs.compare([at / "probe", at / "probe"], at / "compare")
+    jobs.duplicates(on, at / "duplicates")
+    jobs.audit("aot", [toybox], out=at / "audit", steps=2, overrides=TINY, device="cpu", workers=0)
+    jobs.bench(["roofline"], out=at / "bench", device="cpu")
+    jobs.pretrain("avol", data=[toybox], out=at / "avol", tiny=True, overrides=TINY, device="cpu", workers=0)
+    for demo in (
+        jobs.retrieve([clip_file], [toybox], "sight", at / "avol", out=at / "retrieve", device="cpu"),
+        jobs.localize_sound([clip_file], at / "avol", out=at / "localised", device="cpu"),
+    ):
+        assert not [result.fields for result in demo if "error" in result.fields]
     return {
         "crowded": crowded,
+        "run, correspondence": at / "avol" / "report.html",
+        "retrieve": at / "retrieve" / "retrieve.html",
+        "localize-sound": at / "localised" / "localize-sound.html",
+        "compare": at / "compare" / "compare.html",
+        "duplicates": at / "duplicates" / "duplicates.html",
+        "audit": at / "audit" / "audit.html",
+        "bench": at / "bench" / "bench.html",
         "run, arrow of time": at / "aot" / "report.html",
         "run, rotation": at / "rotation" / "report.html",
         "arrow": at / "arrow" / "arrow.html",
