@@ -10,6 +10,7 @@ import typer
 from sslkit.cli import completion
 from sslkit.cli.app import app, telling
 from sslkit.cli.options import Device, Json, Out, Workers, feeders, listed
+from sslkit.errors import UserError
 
 PANEL = "Using what was learnt"
 
@@ -75,6 +76,59 @@ def sync(
         raise typer.Exit(1)
 
 
+@app.command("localize-sound", rich_help_panel=PANEL)
+def localize_sound(
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="VIDEO|PICTURE+SOUND...", help="Files, or - for a list on stdin.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Run folder of av_object or av_sync.", autocompletion=completion.runs),
+    ] = None,
+    method: Annotated[
+        Literal["av_object", "av_sync", "cca"] | None,
+        typer.Option(help="By default that of the weights; cca compares motion with the sound, and needs none."),
+    ] = None,
+    sound: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Hear this with every input: what would make this sound?")
+    ] = None,
+    top_responses: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DATASET",
+            help="Instead of files: the clips of each class of a prepared dataset that respond most.",
+            autocompletion=completion.datasets,
+        ),
+    ] = None,
+    out: Out = None,
+    overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Write videos and pictures.")] = True,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Show what in a video, or in a picture, makes a sound.
+
+    Example: sslkit localize-sound band.mp4 --weights runs/av_object --out found
+
+    A picture: sslkit localize-sound zoo.jpg+bark.wav --weights runs/av_object
+
+    Many: ls clips/*.mp4 | sslkit localize-sound - --method cca --json
+    """
+    with telling(as_json) as output:
+        from sslkit import jobs
+
+        if bool(inputs) == bool(top_responses):
+            raise UserError("Give files, or --top-responses DATASET, one of the two.")
+        if top_responses:
+            with output.progress() as progress:
+                result = jobs.top_responses(top_responses, weights, out, device, progress)
+            output.result(result)
+            return
+        chosen = [Path(one) for one in listed(inputs or [])]
+        failed = output.results(jobs.localize_sound(chosen, weights, method, sound, out, overlay, device))
+    if failed:
+        raise typer.Exit(1)
+
+
 @app.command(rich_help_panel=PANEL)
 def embed(
     run: Annotated[
@@ -109,44 +163,6 @@ def embed(
         result = jobs.embed(run, paths, layer, out, every_s, pool_dims, batch, device, output.each, progress)
     output.result(result)
     if result.fields["failed"]:
-        raise typer.Exit(1)
-
-
-@app.command("localize-sound", rich_help_panel=PANEL)
-def localize_sound(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="VIDEO|PICTURE+SOUND...", help="Files, or - for a list on stdin.")
-    ],
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Run folder of av_object or av_sync.", autocompletion=completion.runs),
-    ] = None,
-    method: Annotated[
-        Literal["av_object", "av_sync", "cca"] | None,
-        typer.Option(help="By default that of the weights; cca compares motion with the sound, and needs none."),
-    ] = None,
-    sound: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Hear this with every input: what would make this sound?")
-    ] = None,
-    out: Out = None,
-    overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Write videos and pictures.")] = True,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Show what in a video, or in a picture, makes a sound.
-
-    Example: sslkit localize-sound band.mp4 --weights runs/av_object --out found
-
-    A picture: sslkit localize-sound zoo.jpg+bark.wav --weights runs/av_object
-
-    Many: ls clips/*.mp4 | sslkit localize-sound - --method cca --json
-    """
-    with telling(as_json) as output:
-        from sslkit import jobs
-
-        chosen = [Path(one) for one in listed(inputs)]
-        failed = output.results(jobs.localize_sound(chosen, weights, method, sound, out, overlay, device))
-    if failed:
         raise typer.Exit(1)
 
 
@@ -193,6 +209,34 @@ def retrieve(
         failed = output.results(found)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=PANEL)
+def dub(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run folder of indicated_sound.", autocompletion=completion.runs)
+    ],
+    on: Annotated[
+        list[Path],
+        typer.Option(metavar="DATASET", help="Prepared dataset; repeat for more.", autocompletion=completion.datasets),
+    ],
+    out: Out = None,
+    method: Annotated[
+        Literal["example", "noise"], typer.Option(help="Take sounds from the train split, or shape noise.")
+    ] = "example",
+    samples: Annotated[int, typer.Option("--n", min=1, help="Samples of the test split to dub.")] = 8,
+    device: Device = "auto",
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Make sounds for silent pictures: WAV files, and videos with them.
+
+    Example: sslkit dub runs/indicated_sound --on data/toybox --out dubbed
+    """
+    with telling(as_json) as output, output.progress() as progress:
+        from sslkit import jobs
+
+        output.result(jobs.dub(run, on, out, method, samples, device, feeders(workers), progress))
 
 
 @app.command(rich_help_panel=PANEL)

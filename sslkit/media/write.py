@@ -164,3 +164,10 @@ def flac(sound: np.ndarray, rate_hz: int) -> bytes:
     buffer = BytesIO()
     soundfile.write(buffer, np.asarray(sound, np.int16), rate_hz, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
+
+
+def wav(path: Path, sound: np.ndarray, rate_hz: int) -> None:
+    """Keep (N,) int16 mono sound as a 16-bit WAV file. Raises WorkError where it cannot be written."""
+    buffer = BytesIO()
+    soundfile.write(buffer, np.asarray(sound, np.int16), rate_hz, format="WAV", subtype="PCM_16")
+    _kept(buffer.getvalue(), path)

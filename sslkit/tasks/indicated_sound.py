@@ -128,12 +128,16 @@ class IndicatedSound(Task):
         assert batch.frames is not None
         frames = batch.frames.flatten(0, 1)
         if self.training:
-            boxes = resized_boxes(batch.size_px, draw, self.settings.scale)
             flip = draw.uniform(len(frames)) < 0.5 if self.settings.flip else None
+            looks = self._cropped(frames, resized_boxes(batch.size_px, draw, self.settings.scale), flip)
         else:
-            boxes, flip = centre_boxes(batch.size_px, self.settings.centre_share), None
+            looks = self.plain(frames, batch.size_px)
         sample = torch.arange(len(frames), device=frames.device)
-        return {"frames": self._cropped(frames, boxes, flip), "heard": self.heard(batch), "sample": sample}
+        return {"frames": looks, "heard": self.heard(batch), "sample": sample}
+
+    def plain(self, frames: Tensor, size_px: Tensor) -> Tensor:
+        """The central crop of clips (B, T, 3, H, W), as `components` takes it."""
+        return self._cropped(frames, centre_boxes(size_px, self.settings.centre_share), None)
 
     def _cropped(self, frames: Tensor, boxes: Tensor, flip: Tensor | None) -> Tensor:
         count, side = frames.shape[1], self.trunk.crop_px
@@ -155,18 +159,23 @@ class IndicatedSound(Task):
 
     def foretold(self, frames: Tensor) -> Tensor:
         """The cochleagram (B, bands, moments) of clips (B, T, 3, S, S)."""
-        return self._rebuilt(self.components(frames).float())
+        return self.rebuilt(self.components(frames).float())
 
-    def _rebuilt(self, components: Tensor) -> Tensor:
+    def known(self, heard: Tensor) -> Tensor:
+        """The components (B, moments, components) of cochleagrams (B, bands, moments)."""
+        return (heard.transpose(1, 2) - self.mean) @ self.axes.T
+
+    def rebuilt(self, components: Tensor) -> Tensor:
+        """The cochleagrams (B, bands, moments) that components (B, moments, components) stand for."""
         return (components @ self.axes + self.mean).clamp(min=0).transpose(1, 2)
 
     def forward(self, views: Views) -> Answer:
         said = self.components(views["frames"]).float()
-        true = (views["heard"].transpose(1, 2) - self.mean) @ self.axes.T
+        true = self.known(views["heard"])
         loss = ((said - true).square().sum(2) + _EPSILON).log().mean()
         with torch.no_grad():
             near = torch.stack([_distance(said, other) for other in (true, true.roll(1, 0))], 1)
-            foretold = self._rebuilt(said)
+            foretold = self.rebuilt(said)
             logs = {"accuracy": (near[:, 0] < near[:, 1]).float().mean() * 100}
             logs |= {f"{name}_r": _correlation(measure(foretold), measure(views["heard"]))
                      for name, measure in {"loudness": _loudness, "centroid": self._centroid}.items()}  # fmt: skip
