@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from torch.utils.dlpack import from_dlpack
 
 from sslkit.errors import WorkError
 from sslkit.media import picture, soundtrack
@@ -193,7 +192,9 @@ def frames(data: bytes, indices: Sequence[int]) -> np.ndarray:
     try:
         reader = decord.VideoReader(BytesIO(data), ctx=decord.cpu(0), num_threads=1)
         _check(indices, len(reader))
-        # Not asnumpy, which copies: the memory is ours.
+        # Imported here because workers of prepare-data start without torch. asnumpy would copy.
+        from torch.utils.dlpack import from_dlpack
+
         return np.asarray(from_dlpack(reader.get_batch(list(indices)).to_dlpack()).numpy())
     except (decord.DECORDError, RuntimeError):
         return _frames_one_by_one(data, indices)

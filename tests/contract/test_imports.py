@@ -152,6 +152,12 @@ def test_help_needs_neither_torch_nor_numpy() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_workers_of_prepare_data_start_without_torch() -> None:
+    """They start in tenths of a second, and end with their parent from the moment that they run."""
+    code = "import sys, sslkit.data.worker, sslkit.data.clips\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT).returncode == 0
+
+
 def test_packages_and_recipes_are_all_packed() -> None:
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     folders = {".".join(f.parent.relative_to(ROOT).parts) for f in PACKAGE.rglob("__init__.py")}
