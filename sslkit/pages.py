@@ -347,7 +347,9 @@ def _filters(task: Task) -> list[Panel]:
     """First-layer filters of each trunk, largest kernels first found."""
     panels = []
     for name, trunk in task.trunks.items():
-        first = next(m for m in trunk.modules() if isinstance(m, torch.nn.Conv2d))
+        first = next((m for m in trunk.modules() if isinstance(m, torch.nn.Conv2d)), None)
+        if first is None:  # convolutions over time are no pictures
+            continue
         pictures = picture.filters(first.weight.detach())
         panels.append(
             Panel(f"First-layer filters ({name})", [pictures], note="Each filter has its own scale.", columns=1)

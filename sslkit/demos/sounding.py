@@ -10,6 +10,8 @@ from torch import Tensor
 
 from sslkit.ops.pixels_that_sound import sounding_places
 from sslkit.tasks.av_object import AvObject
+from sslkit.tasks.av_sync import AvSync
+from sslkit.types import Reads
 
 _LEAST = 1e-9
 _FRAME_S = 0.04
@@ -60,9 +62,7 @@ class Still:
     @property
     def cut(self) -> Cut:
         """Five pictures a second, in the size in which the task is evaluated."""
-        heard = self.task.sound.takes
-        side_px = round(self.task.sight.crop_px / self.task.settings.centre_share / 2) * 2
-        return Cut(5.0, 1, 1, _FRAME_S, heard.sound_s, heard.rate_hz, side_px, stills=True, judges=True)
+        return _cut(self.task.window, 5.0, 1, _FRAME_S, stills=True)
 
     @torch.inference_mode()
     def find(self, frames: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,6 +70,31 @@ class Still:
         similar = self.task.localise(frames.permute(0, 1, 4, 2, 3).to(self.device), sound.to(self.device))
         evidence = self.task.head.evidence(similar).sigmoid()
         return similar[:, None].float().cpu(), evidence[:, None].float().cpu()
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The multisensory network: where in a moving picture it sees that the sound is in time, or that it is not."""
+
+    task: AvSync
+    device: torch.device
+
+    @property
+    def cut(self) -> Cut:
+        """Windows as in training, each half over the next."""
+        frames, fps = self.task.frames, self.task.fps
+        return _cut(self.task.window, fps, max(1, frames // 2), frames / fps, stills=False)
+
+    @torch.inference_mode()
+    def find(self, frames: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
+        """How much a place decides, either way, and how probable it makes it that the sound is in time."""
+        logits = self.task.evidence(frames.permute(0, 1, 4, 2, 3).to(self.device), sound.to(self.device)).float().cpu()
+        return logits.abs(), logits.sigmoid()
+
+
+def _cut(window: Reads, fps: float, stride: int, seen_s: float, stills: bool) -> Cut:
+    side_px = window.side_px or 0
+    return Cut(fps, window.frames, stride, seen_s, window.sound_s, window.rate_hz, side_px, stills, judges=True)
 
 
 class Moving:

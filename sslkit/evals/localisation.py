@@ -52,8 +52,9 @@ _MATCHED, _OTHER, _UNTRAINED = "matched sound", "another sound", "untrained"
 class Localiser(Protocol):
     """A task that can say where a sound comes from."""
 
-    def reads(self) -> Reads:
-        """What it is asked about."""
+    @property
+    def window(self) -> Reads:
+        """The pictures and the sound that `localise` takes."""
 
     def localise(self, frames: Tensor, sound: Tensor) -> Tensor:
         """Raw similarity (N, h, w) of the places of windows (N, T, 3, H, W) to sounds (N, M)."""
@@ -106,7 +107,6 @@ def _energy(truth: Mapping[str, Any], start_s: float, end_s: float) -> dict[int,
 def evaluate(
     task: Localiser,
     untrained: Localiser,
-    side_px: int,
     dataset: Dataset,
     device: torch.device,
     clips: int = 5,
@@ -114,10 +114,10 @@ def evaluate(
 ) -> Result:
     """Rows of pointing, cIoU and AUC for each kind of scene and each network or baseline, for scripts and people.
 
-    side_px: short side of the pictures that the network was made for. Raises UserError for data without boxes.
+    Raises UserError for data without boxes.
     """
     began = time.perf_counter()
-    reads = task.reads().but(clips=clips, start="spread", side_px=side_px)
+    reads = task.window.but(clips=clips, start="spread")
     networks = {_MATCHED: task, _UNTRAINED: untrained}
     usable, cases, other = dataset.usable(reads), [], None
     for number, index in enumerate(usable):

@@ -5,7 +5,7 @@ from sslkit.jobs.browse import browse
 from sslkit.jobs.data import prepare_data
 from sslkit.jobs.dub import dub
 from sslkit.jobs.learn import compare, finetune, load_task, pretrain
-from sslkit.jobs.localize_sound import localize_sound
+from sslkit.jobs.localize_sound import localize_sound, top_responses
 from sslkit.jobs.measure import bench
 from sslkit.jobs.overlap import duplicates
 from sslkit.jobs.probe import probe
@@ -31,4 +31,5 @@ __all__ = [
     "probe",
     "retrieve",
     "sync",
+    "top_responses",
 ]

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Literal
 
 from sslkit import pages
+from sslkit.data.dataset import Dataset
 from sslkit.demos import localize_sound as demo
+from sslkit.demos import responses
 from sslkit.demos.localize_sound import Scene
-from sslkit.demos.sounding import Finder, Moving, Still
+from sslkit.demos.sounding import Aligned, Finder, Moving, Still
 from sslkit.engine.device import pick, place
 from sslkit.errors import SslkitError, UserError
+from sslkit.jobs.data import Progress
 from sslkit.jobs.learn import loaded
 from sslkit.tasks.av_object import AvObject
+from sslkit.tasks.av_sync import AvSync
 from sslkit.types import Result
 
 Method = Literal["av_object", "av_sync", "cca"]
@@ -52,6 +56,26 @@ def localize_sound(
             pages.of_localised(done, str(weights or chosen), folder)
 
 
+def top_responses(
+    on: Sequence[Path],
+    weights: Path | None,
+    out: Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Result:
+    """The clips of each class of a prepared dataset that respond most, with the page top-responses.html in `out`."""
+    if weights is None:
+        raise UserError("Nothing says whose weights to use: give --weights RUN of av_object or av_sync.")
+    learner, run, _ = loaded(weights)
+    if not isinstance(learner, AvObject | AvSync):
+        raise UserError(f"{weights} learnt {run.recipe.task}: top responses need a run of av_object or av_sync.")
+    chosen = pick(device)
+    place(learner, chosen)
+    result = responses.top_responses(learner, Dataset(on, "test"), chosen, progress=progress)
+    result.fields |= {"run": str(weights), "task": run.recipe.task}
+    return pages.of_rows(result, out or Path("runs") / "top-responses", "top-responses")
+
+
 def _finder(weights: Path | None, method: Method | None, device: str) -> tuple[Finder, Method]:
     if method == "cca":
         if weights is not None:
@@ -66,7 +90,9 @@ def _finder(weights: Path | None, method: Method | None, device: str) -> tuple[F
     place(learner, chosen)
     if isinstance(learner, AvObject):
         return Still(learner, chosen), "av_object"
-    raise UserError(f"{weights} learnt {run.recipe.task}; sslkit localize-sound needs a run of av_object.")
+    if isinstance(learner, AvSync):
+        return Aligned(learner, chosen), "av_sync"
+    raise UserError(f"{weights} learnt {run.recipe.task}; sslkit localize-sound needs a run of av_object or av_sync.")
 
 
 def _scene(given: Path, sound: Path | None) -> Scene:

@@ -23,6 +23,7 @@ from sslkit.media import faces
 from sslkit.recipe import ProbeRecipe
 from sslkit.tasks import base as tasks
 from sslkit.tasks.av_object import AvObject
+from sslkit.tasks.av_sync import AvSync
 from sslkit.tasks.lip_sync import LipSync
 from sslkit.types import Published, Result
 
@@ -83,12 +84,11 @@ def _localised(
     learner, run = load_task(runs[0])
     torch.manual_seed(run.recipe.train.seed)
     untrained = tasks.build(run.recipe.task, run.recipe.settings).eval()
-    if not isinstance(learner, AvObject) or not isinstance(untrained, AvObject):
-        raise UserError(f"{runs[0]} learnt {run.recipe.task}, which knows no places: give a run of av_object.")
-    dataset, side_px = Dataset(on, "test"), round(learner.sight.crop_px / learner.settings.centre_share / 2) * 2
+    if not isinstance(learner, AvObject | AvSync) or not isinstance(untrained, AvObject | AvSync):
+        raise UserError(f"{runs[0]} learnt {run.recipe.task}: localisation needs a run of av_object or av_sync.")
     place(learner, device)
     place(untrained, device)
-    result = localisation.evaluate(learner, untrained, side_px, dataset, device, recipe.clips, progress)
+    result = localisation.evaluate(learner, untrained, Dataset(on, "test"), device, recipe.clips, progress)
     result.fields |= {"run": str(runs[0]), "task": run.recipe.task}
     return result
 

@@ -14,7 +14,7 @@ from sslkit.models.correspondence import Head, Places
 from sslkit.ops.colour import heat_to_rgb
 from sslkit.tasks.base import Shortcut, Views
 from sslkit.tasks.correspondence import CARDS, GRID, LOUDNESS, SAME_VIDEO, Correspondence, spread
-from sslkit.types import Answer
+from sslkit.types import Answer, Reads
 
 
 class AvObject(Correspondence):
@@ -39,6 +39,12 @@ class AvObject(Correspondence):
         answer = self.answered(evidence.amax((1, 2)), views, {"evidence": evidence.detach()})
         answer.logs["embedding_std"] = spread(F.normalize(heard, dim=1))
         return answer
+
+    @property
+    def window(self) -> Reads:
+        """What `localise` takes, whole pictures in the size in which the task is evaluated."""
+        side_px = round(self.sight.crop_px / self.settings.centre_share / 2) * 2
+        return self.sound.takes.but(frames=1, side_px=side_px)
 
     def localise(self, frames: Tensor, sound: Tensor) -> Tensor:
         """The raw similarity (N, h, w) of the places of frames (N, 1, 3, H, W), of any size, to sounds (N, M)."""

@@ -185,6 +185,13 @@ class AvSync(Task):
         rows = torch.arange(len(sound))[:, None, None]
         return sound[rows.to(sound.device), index.to(sound.device)]
 
+    @property
+    def window(self) -> Reads:
+        """What `localise` takes, whole pictures in the size in which the task is evaluated."""
+        side_px = round(self.network.crop_px / self.settings.centre_share / 2) * 2
+        seconds = self.frames / self.fps
+        return self.network.takes.but(sound_s=seconds, rate_hz=self.settings.rate_hz, side_px=side_px)
+
     def evidence(self, frames: Tensor, sound: Tensor) -> Tensor:
         """How far each place of windows (N, T, 3, H, W) is in time with their sounds (N, M): logits (N, t, h, w)."""
         seen = self.network.seen(frames)

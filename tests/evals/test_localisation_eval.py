@@ -1,0 +1,78 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sslkit import jobs
+from sslkit.data.dataset import Dataset
+from sslkit.errors import UserError
+from sslkit.evals.localisation import evaluate, sources_at
+from sslkit.ops.localisation import centre_heat
+from sslkit.types import Reads
+
+TRUTH: dict[str, Any] = {
+    "type": "objects",
+    "fps": 25,
+    "size": [200, 100],
+    "objects": [{"id": 1}, {"id": 2}],
+    "boxes": [[[1, 20, 10, 40, 30], [2, 100, 50, 140, 90]]] * 50,
+    "sounds": [
+        {"time_s": 0.5, "end_s": 1.3, "kind": "impact", "object": 1, "xy": [0, 0], "level": 0.5},
+        {"time_s": 1.0, "end_s": 1.5, "kind": "hum", "object": 2, "xy": [], "level": 0.25},
+    ],
+}
+ONE, TWO = [0.1, 0.1, 0.2, 0.3], [0.5, 0.5, 0.7, 0.9]
+
+
+def test_sources_are_what_is_heard_around_a_time() -> None:
+    assert sources_at(TRUTH, 0.5, 0.4) == ([ONE], 1)
+    assert sources_at(TRUTH, 1.4, 0.4) == ([TWO], 1)
+    assert sources_at(TRUTH, 0.85, 0.6) == ([ONE, TWO], 1)
+    assert sources_at(TRUTH, 1.0, 0.4) == ([TWO], 1)  # an impact is over after a tenth of a second
+    assert sources_at(TRUTH, 0.1, 0.2) == ([], 1)
+    gone = {**TRUTH, "boxes": [[[2, 100, 50, 140, 90]]] * 50}
+    assert sources_at(gone, 0.5, 0.4) == ([], 1)
+
+
+def test_annotators_make_a_consensus() -> None:
+    box = [0.2, 0.2, 0.5, 0.5]
+    assert sources_at({"boxes": [box, box, box]}, 3.0, 1.0) == ([box] * 3, 2)
+    assert sources_at({"boxes": [box]}, 3.0, 1.0) == ([box], 1)
+
+
+class Centre:
+    """Always the middle, surer of the louder sound."""
+
+    window = Reads(frames=1, sound_s=0.5, side_px=64)
+
+    def __init__(self, flat: bool = False) -> None:
+        self.flat = flat
+
+    def localise(self, frames: Tensor, sound: Tensor) -> Tensor:
+        heat = torch.ones(12, 16) if self.flat else centre_heat(12, 16)
+        return heat * (1 + sound.float().abs().mean(1))[:, None, None]
+
+
+def test_baselines_stand_beside_the_network(toybox: Path) -> None:
+    result = evaluate(Centre(), Centre(flat=True), Dataset(toybox, "train"), torch.device("cpu"), clips=3)
+    rows = {(row["scenes"], row["network"]): row for row in result.rows}
+    centre, ours, flat = (rows["all", name] for name in ("centre", "matched sound", "untrained"))
+    assert result.chance == centre["pointing"] and result.metrics["pointing"] == ours["pointing"]
+    assert abs(ours["pointing"] - centre["pointing"]) < 15 and abs(ours["auc"] - centre["auc"]) < 5
+    assert 0 < flat["pointing"] < 50 and flat["ciou"] == 0
+    assert rows["all", "whole picture"]["windows"] == centre["windows"] > 10
+    assert {"objects", "figure"} <= {row["scenes"] for row in result.rows}
+    assert centre["low"] <= centre["pointing"] <= centre["high"]
+    assert 0 <= result.metrics["sound_roc_auc"] <= 100
+
+
+def test_command_wants_one_run_that_knows_places(tmp_path: Path, toybox: Path) -> None:
+    with pytest.raises(UserError, match="takes one run"):
+        jobs.probe([], [toybox], recipe="localise", out=tmp_path / "none")
+    run = tmp_path / "run"
+    jobs.pretrain("av_object", data=[toybox], out=run, tiny=True, overrides=["train.steps=2", "train.batch=8"], device="cpu", workers=0)
+    result = jobs.probe([run], [toybox], recipe="localise", out=tmp_path / "out", device="cpu", workers=0)
+    assert result.metrics["pointing"] >= 0 and (tmp_path / "out" / "localise.html").is_file()
+    assert result.fields["task"] == "av_object"

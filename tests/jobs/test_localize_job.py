@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from sslkit import jobs
+from sslkit.errors import UserError
+from sslkit.media import read, write
+from sslkit.types import Result
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, toybox: Path) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    short = ["train.steps=1", "train.batch=4", "train.epoch_steps=1"]
+    for task in ("av_object", "av_sync", "av_correspondence"):
+        jobs.pretrain(task, data=[toybox], out=folder / task, tiny=True, overrides=short, device="cpu", workers=0)
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("method", ["av_object", "av_sync"])
+def test_many_inputs_go_on_after_a_bad_one(runs: dict[str, Path], method: str, clip_file: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video")
+    found: list[Result] = list(jobs.localize_sound([bad, clip_file], runs[method], out=tmp_path / "out", device="cpu"))
+    assert "error" in found[0].fields and found[1].fields["method"] == method
+    assert found[1].fields["heard_share"] < 0.9  # the tone begins in the middle
+    page = (tmp_path / "out" / "localize-sound.html").read_text()
+    assert "bad.mp4" in page and "clip.mp4" in page
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "clip-sound.mp4", "clip-sound.png", "localize-sound.html"
+    }  # fmt: skip
+
+
+def test_a_picture_is_given_with_its_sound(runs: dict[str, Path], clip_file: Path, tmp_path: Path) -> None:
+    picture, sound = tmp_path / "a+b.png", tmp_path / "s.flac"
+    picture.write_bytes(write.png(read.video(clip_file).frames[40]))
+    sound.write_bytes(write.flac(read.sound(clip_file, 16_000)[16_000:], 16_000))
+    given = [Path(f"{picture}+{sound}"), picture]
+    both, alone = jobs.localize_sound(given, runs["av_object"], overlay=False, device="cpu")
+    assert both.fields["input"] == str(picture) and both.fields["sound"] == str(sound) and not both.files
+    assert "has no sound" in alone.fields["error"]
+    (other,) = jobs.localize_sound([clip_file], runs["av_object"], sound=sound, overlay=False, device="cpu")
+    assert other.fields["sound"] == str(sound)
+
+
+def test_wrong_requests_are_told_before_any_work(runs: dict[str, Path], clip_file: Path) -> None:
+    for weights, method, told in [
+        (None, None, "Nothing says whose weights"),
+        (runs["av_object"], "cca", "learns nothing"),
+        (runs["av_object"], "av_sync", "learnt av_object, not av_sync"),
+        (runs["av_correspondence"], None, "needs a run of av_object or av_sync"),
+    ]:
+        with pytest.raises(UserError, match=told):
+            list(jobs.localize_sound([clip_file], weights, method, overlay=False))  # type: ignore[arg-type]
+
+
+def test_top_responses_of_each_class(runs: dict[str, Path], toybox: Path, tmp_path: Path) -> None:
+    result = jobs.top_responses([toybox], runs["av_object"], tmp_path / "out", "cpu")
+    assert (tmp_path / "out" / "top-responses.html").is_file()
+    for name in {row["class"] for row in result.rows}:
+        responses = [row["response"] for row in result.rows if row["class"] == name]
+        assert responses == sorted(responses, reverse=True) and 1 <= len(responses) <= 4
+    assert {row["class"] for row in result.rows} == {panel.title for panel in result.panels}
+    with pytest.raises(UserError, match="top responses need"):
+        jobs.top_responses([toybox], runs["av_correspondence"], tmp_path / "no")
