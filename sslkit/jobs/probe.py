@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from sslkit import recipe as recipes
 from sslkit.data import shards
 from sslkit.data.dataset import Dataset
 from sslkit.engine.device import pick, place
+from sslkit.engine.run import Run
 from sslkit.errors import UserError
 from sslkit.evals import esc, localisation, pretext, senses, speakers
 from sslkit.evals import inits as networks
@@ -119,19 +122,12 @@ def _speakers(
     if len(on) != 1 or not runs:
         raise UserError("Active speakers are measured on one set as it is published: sslkit probe RUN --on FOLDER.")
     named = []
-    for folder in runs:
-        learner, run = load_task(folder)
+    for name, seed, learner, run in _beside_random(runs, seeds):
         if not isinstance(learner, LipSync):
-            raise UserError(f"{folder} learnt {run.recipe.task}; active speakers need a run of lip_sync.")
+            raise UserError(f"{run.folder} learnt {run.recipe.task}; active speakers need a run of lip_sync.")
         prepared = run.data[0]["settings"]
         part: faces.Part = "face" if prepared.get("faces") == "face" else "mouth"
-        side_px = int(prepared["short_side_px"])
-        named.append((Path(folder).resolve().name, 0, speakers.Watched(learner, side_px, part, device)))
-    for seed in range(seeds):
-        torch.manual_seed(seed)
-        blank = tasks.build("lip_sync", run.recipe.settings)
-        assert isinstance(blank, LipSync)
-        named.append((RANDOM, seed, speakers.Watched(blank, side_px, part, device)))
+        named.append((name, seed, speakers.Watched(learner, int(prepared["short_side_px"]), part, device)))
     found = speakers.evaluate(named, Path(on[0]), progress=progress)
     found.fields["run"] = ", ".join(map(str, runs))
     return found
@@ -154,18 +150,31 @@ def _across(
             f"Retrieval across the senses takes runs and random weights, not {', '.join(unknown) or 'nothing'}: "
             "sslkit probe RUN --recipe senses --on DATASET."
         )
-    named = []
-    for folder in runs:
-        learner, run = load_task(folder)
-        named.append((Path(folder).resolve().name, 0, senses.Space(learner, device)))
-    for seed in range(seeds):
-        torch.manual_seed(seed)
-        blank = tasks.build(run.recipe.task, run.recipe.settings)
-        named.append((RANDOM, seed, senses.Space(blank, device)))
+    named = [(name, seed, senses.Space(learner, device)) for name, seed, learner, _ in _beside_random(runs, seeds)]
     test = split_of(on, "test") or split_of(on, "val") or Dataset(list(on), "test")
     paper = Published(recipe.paper.value, recipe.paper.where, recipe.paper.metric) if recipe.paper else None
-    found = senses.evaluate(
+    result = senses.evaluate(
         named, split_of(on, "train"), test, first=recipe.first, paper=paper, workers=workers, progress=progress
     )
-    found.fields["run"] = ", ".join(map(str, runs))
+    result.fields["run"] = ", ".join(map(str, runs))
+    return result
+
+
+def _beside_random(runs: Sequence[Path], seeds: int) -> list[tuple[str, int, tasks.Task, Run]]:
+    """(name, seed, task, run) of each run, and of networks of each of their kinds with random weights.
+
+    Folders of equal names go by their paths.
+    """
+    loaded = [(Path(folder), *load_task(folder)) for folder in runs]
+    counts = Counter(folder.resolve().name for folder, _, _ in loaded)
+    found = []
+    for folder, learner, run in loaded:
+        name = folder.resolve().name
+        found.append((name if counts[name] == 1 else str(folder), 0, learner, run))
+    kinds = {json.dumps([run.recipe.task, run.recipe.settings], sort_keys=True): run for _, _, run in loaded}
+    for run in kinds.values():
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            blank = tasks.build(run.recipe.task, run.recipe.settings)
+            found.append((RANDOM if len(kinds) == 1 else f"{RANDOM} {run.recipe.name}", seed, blank, run))
     return found

@@ -152,3 +152,13 @@ def test_wrong_requests(toybox: Path, runs: dict[str, Path]) -> None:
         jobs.probe([runs["av_embedding"]], [toybox], ["supervised"], recipe="senses")
     with pytest.raises(UserError, match="takes runs and random weights, not nothing"):
         jobs.probe([], [toybox], recipe="senses")
+    with pytest.raises(UserError, match="need a run of lip_sync"):
+        jobs.probe([runs["av_embedding"]], [toybox], recipe="speakers")
+    with pytest.raises(UserError, match="on one set as it is published"):
+        jobs.probe([], [toybox], recipe="speakers")
+
+
+def test_runs_of_two_kinds_each_have_a_random_control(toybox: Path, runs: dict[str, Path]) -> None:
+    found = jobs.probe(list(runs.values()), [toybox], recipe="senses", device="cpu", workers=0)
+    inits = {row["init"] for row in found.rows}
+    assert {"av_embedding", "random av_embedding", "av_correspondence + CCA", "random av_correspondence + CCA"} <= inits
