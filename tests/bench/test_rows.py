@@ -12,6 +12,7 @@ from sslkit.bench import roofline, step
 from sslkit.bench.base import Bench, Row, one_thread
 from sslkit.types import Reads
 
+AMOUNTS = {"turns": 1, "seconds": 0.01, "steps": 2, "windows": 16, "pairs": 1}
 FIELDS = set(Row.__dataclass_fields__)
 
 
@@ -24,7 +25,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory, clip_file: Path) -> Path:
 
 @pytest.fixture
 def small(toybox: Path, videos: Path, tmp_path: Path) -> Bench:
-    return Bench((toybox,), videos, tmp_path, workers=1, turns=1, seconds=0.01, steps=2, windows=16, pairs=1)
+    return Bench((toybox,), videos, tmp_path, workers=1, **AMOUNTS)  # type: ignore[arg-type]
 
 
 def rows(name: str, bench: Bench) -> list[Row]:
@@ -120,11 +121,17 @@ def test_a_resident_batch_is_what_is_read() -> None:
     assert batch.sound is not None and batch.sound.shape == (4, 2, 8000)
 
 
+@pytest.mark.slow
 @pytest.mark.own_process
-def test_all_of_it_through_the_job_with_a_page(toybox: Path, videos: Path, tmp_path: Path) -> None:
-    amounts = {"turns": 1, "seconds": 0.01, "steps": 2, "windows": 16, "pairs": 1}
-    result = jobs.bench([], [toybox], videos, "rotation", tmp_path / "page", device="cpu", workers=1, **amounts)
+def test_all_of_it_through_the_job(toybox: Path, videos: Path) -> None:
+    result = jobs.bench([], [toybox], videos, "rotation", device="cpu", workers=1, **AMOUNTS)
     assert {str(row["row"]) for row in result.rows} == set(catalog.names("sslkit.bench"))
+
+
+def test_a_page_of_some_rows(toybox: Path, videos: Path, tmp_path: Path) -> None:
+    named = ["step", "roofline"]
+    result = jobs.bench(named, [toybox], videos, "rotation", tmp_path / "page", device="cpu", workers=1, **AMOUNTS)
+    assert [str(row["row"]) for row in result.rows] == named
     assert all(set(row) == FIELDS for row in result.rows)
     page = (tmp_path / "page" / "bench.html").read_text()
     assert "loop by hand" in page and json.loads((tmp_path / "page" / "result.json").read_text())["rows"]
