@@ -20,7 +20,7 @@ from sslkit.types import Result
 
 _OF_DATA, _OF_MEDIA = {"decode", "memory", "waiting"}, {"prepare"}
 _CONTENT = {"clips": 24, "stills": 32, "seconds": 2.0, "short_side_px": 128, "flow": "dis"}
-_VIDEOS, _VIDEO_S, _VIDEO_PX = 6, 5.0, (384, 288)
+_VIDEOS, _VIDEO_S, _VIDEO_PX = 8, 8.0, (384, 288)
 _FULL_WINDOWS = 20_000
 
 
