@@ -1,6 +1,8 @@
 """Correspondence of sight and sound on media that tell who they are: every source has its own gray value and pitch."""
 
 from dataclasses import replace
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from sslkit.ops.spectrum import log_spectrogram
 from sslkit.tasks import base
 from sslkit.tasks.av_object import AvObject
 from sslkit.tasks.correspondence import Correspondence
-from sslkit.types import Batch, Draw
+from sslkit.types import Batch, Draw, Part
 
 SMALL: dict[str, Any] = {
     "sight": {"side_px": 32, "width": 0.125, "stride": 2},
@@ -167,3 +169,41 @@ def test_front_end_of_the_picture_is_the_networks() -> None:
     level = log_spectrogram(views["sound"][:1], FRONTS["mel"])[0]
     assert level.argmax(0).float().mean() < 16  # a low tone
     assert panel.pictures[0][32:].mean(1)[:, 0].argmax() > 10  # at the foot of the picture
+
+
+def test_several_processes_ask_the_questions_of_one() -> None:
+    """Each has half of the rows; what it gathers is that of both."""
+    task, batch = built("av_correspondence", negatives=2), telling(torch.arange(12))
+    whole = task.views(batch, Draw(0, 1))
+    halves = [batch.map(itemgetter(rows)) for rows in (slice(0, 6), slice(6, 12))]
+    draws = [partial(Draw, 0, 1, part=Part(first, 6, 12)) for first in (0, 6)]
+    sent: list[list[Tensor]] = [[], []]
+    for half, draw, own in zip(halves, draws, sent, strict=True):
+
+        def keep(tensor: Tensor, own: list[Tensor] = own) -> Tensor:
+            own.append(tensor)
+            return tensor
+
+        task.gather = keep
+        task.views(half, draw())
+    for half, draw in zip(halves, draws, strict=True):
+        gathered = [torch.cat(pair) for pair in zip(*sent, strict=True)]
+
+        def receive(tensor: Tensor, left: list[Tensor] = gathered) -> Tensor:
+            return left.pop(0)
+
+        task.gather = receive
+        views = task.views(half, draw())
+        assert all(torch.equal(views[name], whole[name]) for name in ("sight_row", "sound_row", "target", "sample"))
+
+
+def test_title_cards_give_the_answer_away_only_without_the_control() -> None:
+    task = built("av_correspondence")
+    (cards,) = [one.cheat for one in task.shortcuts if isinstance(one.cheat, base.Cheat)]
+    assert cards.off is not None
+    batch = telling(torch.arange(64) % 16)
+    without = cards.alone(batch, Draw(0, 0), partial(cards.off, task))
+    alike = without["x"][:, 0] == without["x"][:, 1]
+    assert alike[without["target"] == 1].all() and not alike[without["target"] == 0].all()
+    closed = cards.alone(batch, Draw(0, 0), task.views)
+    assert len(closed["x"]) and not closed["x"].any()

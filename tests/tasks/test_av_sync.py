@@ -1,5 +1,6 @@
 """Misalignment on media that tell their own time: frames by their brightness, sound by its value."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -113,3 +114,20 @@ def test_learns_to_hear_when_something_is_seen() -> None:
         optimiser.step()
     accuracy = task.eval()(task.views(scene(9999, 32), Draw(0, 0))).logs["accuracy"]
     assert accuracy > 75
+
+
+def test_loudness_over_time_tells_the_answer_only_without_the_control() -> None:
+    """Here all clips become louder: of one window shown, the shifted sound is the louder one."""
+    task = built()
+    (cheat,) = [one.cheat for one in task.shortcuts if isinstance(one.cheat, base.Cheat)]
+    batch = timed(6)
+    assert cheat.off is not None
+    without = cheat.alone(batch, Draw(0, 0), partial(cheat.off, task))
+    level = without["x"].mean(1)
+    assert level[without["target"] == 0].min() > level[without["target"] == 1].max() - 1
+    per_clip = [level[without["sample"] == row] for row in range(6)]
+    assert all(bool(one[1] > one[0]) for one in per_clip)
+    closed = cheat.alone(batch, Draw(0, 0), task.views)
+    for row in set(closed["sound_row"].tolist()):
+        asked = closed["sound_row"] == row
+        assert closed["target"][asked].sum() == 1 and bool((closed["x"][asked] == closed["x"][asked][0]).all())
