@@ -171,6 +171,32 @@ def dis(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(found.transpose(2, 0, 1))
 
 
+def local_flow(gray: Tensor) -> Tensor:
+    """How each place of a small picture moves from frame to frame: (B, T, H, W) to (B, T - 1, 2, H / 2, W / 2), pixels.
+
+    One step of least squares over a place, for movements up to a pixel or two on any device; larger ones come out too
+    small, as do those of places without texture. H, W even. Source: Lucas and Kanade, IJCAI 1981.
+    """
+    clips, frames, height, width = gray.shape
+    smooth = _binomial(_binomial(gray.reshape(-1, 1, height, width))).reshape(clips, frames, 1, height, width)
+    middle, change = (smooth[:, 1:] + smooth[:, :-1]) / 2, smooth[:, 1:] - smooth[:, :-1]
+    slope = _central_gradient(middle.flatten(0, 1))
+    across, down, change = slope[:, :1], slope[:, 1:], change.flatten(0, 1)
+    products = torch.cat([across * across, across * down, down * down, across * change, down * change], 1)
+    around = _binomial(_binomial(F.avg_pool2d(products, 2))).reshape(clips, frames - 1, 5, height // 2, width // 2)
+    xx, xy, yy, xt, yt = around.unbind(2)
+    least = 0.05 * (xx + yy).mean((1, 2, 3), keepdim=True) + 1e-6
+    xx, yy = xx + least, yy + least
+    return torch.stack([xy * yt - yy * xt, xy * xt - xx * yt], 2).div_((xx * yy - xy * xy)[:, :, None])
+
+
+def _binomial(planes: Tensor) -> Tensor:
+    """Each plane of (N, C, H, W) smoothed by (1, 2, 1) / 4 both ways."""
+    row = torch.tensor([0.25, 0.5, 0.25], device=planes.device)
+    kernel = (row[:, None] * row).expand(planes.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), kernel, groups=planes.shape[1])
+
+
 def pack(flow: Array, bound: float) -> Array:
     """Flow in pixels as uint8: 128 is none, 1 is -bound, 255 is +bound and what lies beyond is clipped."""
     if isinstance(flow, Tensor):

@@ -10,24 +10,32 @@ loss with margin 20); Chung, Chung, Kang, "Perfect match", ICASSP 2019, and joon
 scale 10 and bias -5 at the start).
 Departures: matching is the default, because the contrastive loss is known to stay where it began; both directions of
 matching are asked; one clip plays at one speed, drawn at random; vectors of the contrastive loss have length 1 times
-the margin. All negatives are from the same clip, so that nobody is recognised by face or voice.
+the margin. All negatives are from the same clip, so that nobody is recognised by face or voice. Where few people are
+to learn from, linear networks can begin as canonical correlations of the training clips; their score is minus half the
+squared distance, which then is the logarithm of a likelihood.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterator
 from typing import Literal, cast
 
 import numpy as np
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslkit.models import trunk as trunks
+from sslkit.models.lip_motion import LipMotion, SpeechBands
 from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES, Lips, Speech
+from sslkit.ops.canonical import correlated
 from sslkit.ops.jitter import ClipRanges, draw_clip_jitter, jitter_clips
 from sslkit.ops.sound_jitter import SoundRanges, draw_sound_jitter, jitter_sound
 from sslkit.ops.spectrum import MATCHING, log_spectrogram
 from sslkit.ops.tempo import Tempo, draw_tempo, played
-from sslkit.tasks.base import Shortcut, Task, TaskSettings, Views
+from sslkit.tasks.base import Shortcut, Sweep, Task, TaskSettings, Views
 from sslkit.types import Answer, Batch, Draw, Panel, Reads
 
 _NEAR = 1
@@ -37,16 +45,28 @@ _SOUND = SoundRanges()
 
 
 class LipSyncSettings(TaskSettings):
-    """sight, sound: settings of the two networks. windows: how many of each a clip holds.
+    """sight_trunk, sound_trunk: the two networks; sight, sound: their settings. windows: how many of each a clip holds.
+
+    slack: windows at either end of a clip that are cut but not asked about, for networks that look around.
+    compare: by the "cosine" of vectors, or by minus half their squared "distance", whose length then says how sure.
+    start: "correlated" begins linear networks as canonical correlations of at most `fitted_samples` training samples,
+        of which each class (a person) counts by its length to the power of `balance`.
 
     loss: "matching" or "contrastive"; margin, least_shift: of the latter, in units of the vectors and in windows.
     speeds: range of the factor by which a training clip is played faster. distort: pictures and sound of training
     clips, as `sslkit.ops.jitter` and `sslkit.ops.sound_jitter` do. crop_share: side of the central square that is used.
     """
 
+    sight_trunk: Literal["lips", "lip_motion"] = "lips"
+    sound_trunk: Literal["speech", "speech_bands"] = "speech"
     sight: dict[str, int | float | bool] = {}
     sound: dict[str, int | float | bool] = {}
     windows: int = 40
+    slack: int = Field(default=0, ge=0)
+    compare: Literal["cosine", "distance"] = "cosine"
+    start: Literal["random", "correlated"] = "random"
+    fitted_samples: int = 2000
+    balance: float = 0.5
     loss: Literal["matching", "contrastive"] = "matching"
     margin: float = 20.0
     least_shift: int = 3
@@ -54,6 +74,14 @@ class LipSyncSettings(TaskSettings):
     distort: bool = True
     flip: bool = True
     crop_share: float = 0.85
+
+    @model_validator(mode="after")
+    def _go_together(self) -> LipSyncSettings:
+        if self.loss == "contrastive" and self.compare != "cosine":
+            raise ValueError("the contrastive loss compares vectors of one length: set compare to cosine")
+        if self.start == "correlated" and (self.sight_trunk, self.sound_trunk) != ("lip_motion", "speech_bands"):
+            raise ValueError("only linear networks begin correlated: lip_motion and speech_bands")
+        return self
 
 
 class LipSync(Task):
@@ -89,22 +117,30 @@ class LipSync(Task):
         super().__init__()
         self.settings = settings
         self.classes = tuple(f"window {number}" for number in range(settings.windows))
-        self.sight = cast(Lips, trunks.build("lips", settings.sight))
-        self.sound = cast(Speech, trunks.build("speech", settings.sound))
-        self.scale, self.bias = nn.Parameter(torch.tensor(10.0)), nn.Parameter(torch.tensor(-5.0))
+        self.sight = cast(Lips | LipMotion, trunks.build(settings.sight_trunk, settings.sight))
+        self.sound = cast(Speech | SpeechBands, trunks.build(settings.sound_trunk, settings.sound))
+        scale, bias = (10.0, -5.0) if settings.compare == "cosine" else (1.0, 0.0)
+        self.scale, self.bias = nn.Parameter(torch.tensor(scale)), nn.Parameter(torch.tensor(bias))
         self.trunks = {"sight": self.sight, "sound": self.sound}
 
     @property
     def frames(self) -> int:
         """Pictures that the windows of a clip span."""
-        return self.settings.windows + WINDOW_FRAMES - 1
+        return self._cut_windows + WINDOW_FRAMES - 1
+
+    @property
+    def _cut_windows(self) -> int:
+        return self.settings.windows + 2 * self.settings.slack
 
     def reads(self) -> Reads:
         frames = self.frames
         if self.training:  # what the fastest needs, and a frame to lie between
             frames = math.ceil(frames * self.settings.speeds[1]) + 1
-        sound_s = (frames - WINDOW_FRAMES) / FPS + WINDOW / RATE_HZ
-        return Reads(frames=frames, fps=FPS, sound_s=sound_s, rate_hz=RATE_HZ, synced=True)
+        return Reads(frames=frames, fps=FPS, sound_s=self._sound_s(frames), rate_hz=RATE_HZ, synced=True)
+
+    @staticmethod
+    def _sound_s(frames: int) -> float:
+        return (frames - WINDOW_FRAMES) / FPS + WINDOW / RATE_HZ
 
     @torch.no_grad()
     def views(self, batch: Batch, draw: Draw) -> Views:
@@ -134,7 +170,7 @@ class LipSync(Task):
         # Frames stand for their middle; sound begins a little before its frames, as its windows are a little longer.
         early_s = (WINDOW / RATE_HZ - WINDOW_FRAMES / FPS) / 2
         same = Tempo(tempo.factor, tempo.start_s - (tempo.factor - 1) * (early_s + 0.5 / FPS))
-        samples = (self.settings.windows - 1) * HOP + WINDOW
+        samples = (self._cut_windows - 1) * HOP + WINDOW
         return between, played(sound, same, RATE_HZ, samples)
 
     def _cropped(self, frames: Tensor) -> Tensor:
@@ -147,21 +183,57 @@ class LipSync(Task):
         return scaled.reshape(*frames.shape[:3], wanted, wanted)
 
     def embedded(self, views: Views) -> tuple[Tensor, Tensor]:
-        """Vectors (B, windows, D) of length 1, of pictures and of sound, one of each for every window."""
-        sight = F.normalize(self.sight.dense(views["frames"]).float(), dim=-1)
-        return sight, self.heard(views["sound"])
+        """Vectors (B, windows, D) of pictures and of sound, one for every window; of length 1 for the cosine."""
+        asked = slice(self.settings.slack, self.settings.slack + self.settings.windows)
+        sight = self._compared(self.sight.dense(views["frames"]))
+        return sight[:, asked], self.heard(views["sound"])[:, asked]
 
     def seen(self, frames: Tensor) -> Tensor:
-        """Vectors (B, T - 4, D) of length 1 of pictures (B, T, 3, S, S) as they were prepared."""
-        return F.normalize(self.sight.dense(self._cropped(frames.float())).float(), dim=-1)
+        """Vectors (B, T - 4, D) of pictures (B, T, 3, S, S) as they were prepared."""
+        return self._compared(self.sight.dense(self._cropped(frames.float())))
 
     def heard(self, sound: Tensor) -> Tensor:
-        """Vectors (B, windows, D) of length 1 of sound (B, N) on the scale of int16."""
-        return F.normalize(self.sound.dense(sound).float(), dim=-1)
+        """Vectors (B, windows, D) of sound (B, N) on the scale of int16."""
+        return self._compared(self.sound.dense(sound))
+
+    def _compared(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors.float(), dim=-1) if self.settings.compare == "cosine" else vectors.float()
+
+    @torch.no_grad()
+    def before_training(self, sweep: Sweep) -> None:
+        if self.settings.start == "random":
+            return
+        looks, hears = self._linear()
+        reads = Reads(frames=self.frames, fps=FPS, sound_s=self._sound_s(self.frames), rate_hz=RATE_HZ, synced=True)
+        sight, sound, label = [], [], []
+        for batch in sweep(reads.but(clips=3, start="spread"), self.settings.fitted_samples):
+            assert batch.frames is not None and batch.sound is not None
+            sight.append(looks.features(self._cropped(batch.frames.flatten(0, 1).float())).cpu())
+            sound.append(hears.features(batch.sound.flatten(0, 1).float()).cpu())
+            label.append(batch.label.repeat_interleave(batch.frames.shape[1]).cpu())
+        self._correlate(torch.cat(sight), torch.cat(sound), torch.cat(label))
+
+    def _linear(self) -> tuple[LipMotion, SpeechBands]:
+        assert isinstance(self.sight, LipMotion) and isinstance(self.sound, SpeechBands)  # as the settings require
+        return self.sight, self.sound
+
+    @torch.no_grad()
+    def _correlate(self, sight: Tensor, sound: Tensor, label: Tensor) -> None:
+        """Filters of both networks such that minus half the squared distance is the log of how likely a pair is."""
+        looks, hears = self._linear()
+        weight = torch.bincount(label + 1).double()[label + 1] ** (self.settings.balance - 1)
+        clips = zip(_around(sight, looks.context), _around(sound, hears.context), weight.tolist(), strict=True)
+        found = correlated(clips, len(looks.gain))
+        spread = (1 - found.strength.square()).rsqrt()
+        looks.set(found.one, spread)
+        hears.set(found.other, spread * found.strength)
 
     def forward(self, views: Views) -> Answer:
         sight, sound = self.embedded(views)
         similar = torch.einsum("btd,bsd->bts", sight, sound)
+        if self.settings.compare == "distance":
+            lengths = [vectors.square().sum(-1) / 2 for vectors in (sight, sound)]
+            similar = similar - lengths[0][:, :, None] - lengths[1][:, None]
         windows = similar.shape[1]
         truth = torch.arange(windows, device=similar.device).expand(len(similar), windows)
         loss = self._matching(similar, truth) if self.settings.loss == "matching" else self._contrastive(similar, views)
@@ -169,7 +241,8 @@ class LipSync(Task):
         logs = {
             "accuracy": (said == truth).float().mean() * 100,
             "near_accuracy": ((said - truth).abs() <= _NEAR).float().mean() * 100,
-            "embedding_std": sight.detach().flatten(0, 1).std(0).mean() * math.sqrt(sight.shape[-1]),
+            "embedding_std": F.normalize(sight.detach(), dim=-1).flatten(0, 1).std(0).mean()
+            * math.sqrt(sight.shape[-1]),
         }
         return Answer(
             loss=loss,
@@ -203,7 +276,7 @@ class LipSync(Task):
         for row in range(min(samples, len(views["frames"]))):
             said = answer.pictures["similar"][row].argmax(1).tolist() if answer else None
             for window in np.linspace(0, self.settings.windows - 1, 4).round().astype(int).tolist():
-                pictures.append(_picture(views["frames"][row], views["sound"][row], window))
+                pictures.append(_picture(views["frames"][row], views["sound"][row], window + self.settings.slack))
                 captions.append(f"window {window}" + (f", said {said[window]}" if said else ""))
                 right.append(abs(said[window] - window) <= _NEAR if said else None)
         return [
@@ -216,6 +289,13 @@ class LipSync(Task):
                 columns=4,
             )
         ]
+
+
+def _around(features: Tensor, context: int) -> Iterator[Tensor]:
+    """For each clip (T, C) what filters see at each of its times, (T, taps * C)."""
+    for clip in features:
+        padded = F.pad(clip.T[None], (context, context), mode="replicate")[0]
+        yield padded.unfold(1, 2 * context + 1, 1).permute(1, 2, 0).flatten(1)
 
 
 def _picture(frames: Tensor, sound: Tensor, window: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from sslkit.errors import UserError
 from sslkit.ops import flow
@@ -195,3 +196,15 @@ def test_cuda_gives_the_flow_of_the_cpu() -> None:
     first, second = (batch(picture) for picture in moved(motion("rotation")))
     there = flow.tvl1(first.cuda(), second.cuda()).cpu()
     assert (there - flow.tvl1(first, second)).norm(dim=1).mean() < 0.02
+
+
+def test_local_flow_of_a_slide() -> None:
+    # The picture slides by half a pixel a frame: to the right, then down.
+    big = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(60, 60)), 3.0) * 400 + 120
+    steps = [(0.0, 0.0), (0.0, 0.5), (0.5, 0.5)]
+    clip = np.stack([ndimage.shift(big, step, mode="nearest")[10:42, 10:42] for step in steps])
+    found = flow.local_flow(torch.from_numpy(clip).float()[None])
+    assert found.shape == (1, 2, 2, 16, 16)
+    mean = found[..., 3:-3, 3:-3].mean((3, 4))[0]
+    assert torch.allclose(mean, torch.tensor([[0.5, 0.0], [0.0, 0.5]]), atol=0.1)
+    assert torch.equal(flow.local_flow(torch.full((1, 3, 32, 32), 7.0)), torch.zeros(1, 2, 2, 16, 16))

@@ -1,5 +1,6 @@
 """Lip sync on media that tell their own time: frames by their brightness, sound by its value."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -116,3 +117,33 @@ def test_learns_mouths_that_open_with_the_sound() -> None:
     assert answer.logs["near_accuracy"] > 70
     swapped["sound"] = swapped["sound"].roll(1, 0)
     assert task(swapped).logs["accuracy"] < 35
+
+
+def test_a_correlated_start_puts_windows_together() -> None:
+    settings = {
+        "sight_trunk": "lip_motion", "sound_trunk": "speech_bands", "compare": "distance", "start": "correlated",
+        "sight": {"dimensions": 8, "context": 2}, "sound": {"dimensions": 8, "context": 2}, "windows": 40, "slack": 2,
+    }  # fmt: skip
+    task = base.build("lip_sync", settings)
+    draw = torch.Generator().manual_seed(0)
+
+    def clips(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        cause = torch.randn(count, task.frames, 8, generator=draw)
+        sides = [torch.randn(count, task.frames, width, generator=draw) for width in (64, 80)]
+        sides[0][..., :8] += 3 * cause
+        sides[1][..., :8] += 3 * cause.roll(1, 1)  # heard a frame later: the filters find it
+        return sides[0], sides[1]
+
+    with torch.no_grad():
+        task._correlate(*clips(60), torch.tensor([0] * 50 + [1] * 10))
+        sight, sound = (n._filtered(x) for n, x in zip((task.sight, task.sound), clips(5), strict=True))
+    similar = -torch.cdist(sight, sound).square() / 2
+    right = similar.argmax(2) == torch.arange(similar.shape[2])
+    assert similar.shape == (5, 44, 44) and right[:, 2:-2].float().mean() > 0.8
+    assert float((task.sound.gain / task.sight.gain).max()) > 0.9  # how well the best of them correlates
+
+
+def test_settings_that_do_not_go_together_are_refused() -> None:
+    for wrong in ({"loss": "contrastive", "compare": "distance"}, {"start": "correlated"}):
+        with pytest.raises(ValueError, match=r"set compare to cosine|only linear networks"):
+            base.load("lip_sync").Settings(**wrong)
