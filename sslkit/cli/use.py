@@ -48,7 +48,7 @@ def sync(
     videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Files, or - for a list on stdin.")],
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Run folder of lip_sync.", autocompletion=completion.runs),
+        typer.Option(metavar="RUN", help="Run folder of lip_sync, not what ships.", autocompletion=completion.runs),
     ] = None,
     method: Annotated[
         Literal["lip-sync", "cca"], typer.Option(help="cca compares the mouth with onsets, and needs no weights.")
@@ -63,7 +63,7 @@ def sync(
 ) -> None:
     """Say by how much the sound of talking people is late or early, and mend it.
 
-    Example: sslkit sync talk.mp4 --weights runs/lip_sync --fix mended.mp4
+    Example: sslkit sync talk.mp4 --fix mended.mp4
 
     Many: ls clips/*.mp4 | sslkit sync - --method cca --json
     """

@@ -27,9 +27,11 @@ Hear = Callable[[Tensor], Tensor]
 
 _LOOK_EVERY = 5
 _CHUNK_FRAMES = 100
+_JUDGED_FRAMES = 200
+"""Networks even out what differs from clip to clip: pieces are not much shorter than clips."""
 _DETECT_PX = 360
 _LARGEST_PX = 720
-_SLACK_FRAMES = 5
+_SLACK_FRAMES = 10
 
 
 @dataclass(frozen=True)
@@ -81,21 +83,45 @@ def _why_not(track: Track, least_frames: int, least_px: int) -> str | None:
 @torch.inference_mode()
 def seen(video: Path, tracks: Sequence[Track], see: See, side_px: int, part: faces.Part) -> list[Tensor]:
     """Vectors of each track, (T - 4, D): vector t is of its frames t .. t + 4."""
-    parts: list[list[Tensor]] = [[] for _ in tracks]
-    held: list[Frames] = [np.zeros((0, side_px, side_px, 3), np.uint8) for _ in tracks]
+    watched = [_Watched(track, see) for track in tracks]
     for first, chunk, scale in _large(video):
-        for number, track in enumerate(tracks):
+        for one in watched:
+            track = one.track
             begin, end = max(first, track.start), min(first + len(chunk), track.end)
-            if begin >= end:
-                continue
-            boxes = track.boxes[begin - track.start : end - track.start] * scale
-            cut = faces.crops(chunk[begin - first : end - first], boxes, side_px, part)
-            clip = np.concatenate([held[number], cut])
-            if len(clip) >= WINDOW_FRAMES:
-                parts[number].append(see(torch.from_numpy(clip).permute(0, 3, 1, 2)[None]).cpu())
-                clip = clip[1 - WINDOW_FRAMES :]
-            held[number] = clip
-    return [torch.cat(found) if found else torch.zeros(0, 1) for found in parts]
+            if begin < end:
+                boxes = track.boxes[begin - track.start : end - track.start] * scale
+                one.add(faces.crops(chunk[begin - first : end - first], boxes, side_px, part))
+    return [one.vectors() for one in watched]
+
+
+class _Watched:
+    """A track whose frames are seen in pieces, with some more on either side for networks that look around."""
+
+    def __init__(self, track: Track, see: See) -> None:
+        self.track, self._see = track, see
+        self._held: list[Frames] = []
+        self._before = 0  # of the frames held: only context
+        self._found: list[Tensor] = []
+
+    def add(self, cut: Frames) -> None:
+        """The next frames; most are judged when more have come."""
+        self._held.append(cut)
+        if sum(map(len, self._held)) >= self._before + _JUDGED_FRAMES + _SLACK_FRAMES:
+            self._judge(_SLACK_FRAMES)
+
+    def vectors(self) -> Tensor:
+        """Those of the whole track."""
+        if sum(map(len, self._held)) >= WINDOW_FRAMES:
+            self._judge(0)
+        return torch.cat(self._found) if self._found else torch.zeros(0, 1)
+
+    def _judge(self, after: int) -> None:
+        clip = np.concatenate(self._held)
+        vectors = self._see(torch.from_numpy(clip).permute(0, 3, 1, 2)[None]).cpu()
+        end = len(vectors) - after
+        self._found.append(vectors[self._before : end])
+        keep = max(0, end - _SLACK_FRAMES)
+        self._held, self._before = [clip[keep:]], end - keep
 
 
 def _large(video: Path) -> Iterator[tuple[int, Frames, float]]:
@@ -118,8 +144,8 @@ def heard(video: Path, frames: int, hear: Hear) -> Tensor:
     # A window of sound is a little longer than five frames, with the same middle.
     early_s = (WINDOW - WINDOW_FRAMES * HOP) / 2 / RATE_HZ
     found = []
-    for first in range(0, max(0, frames - WINDOW_FRAMES + 1), _CHUNK_FRAMES):
-        last = min(first + _CHUNK_FRAMES, frames - WINDOW_FRAMES + 1)
+    for first in range(0, max(0, frames - WINDOW_FRAMES + 1), _JUDGED_FRAMES):
+        last = min(first + _JUDGED_FRAMES, frames - WINDOW_FRAMES + 1)
         # Some more on either side, so that the windows at the edges of a chunk hear what they would hear in the whole.
         begin, end = max(0, first - _SLACK_FRAMES), last + _SLACK_FRAMES
         samples = (end - begin - 1) * HOP + WINDOW

@@ -11,6 +11,7 @@ this package; a training-free method, how open the mouth is against onsets of th
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -44,6 +45,10 @@ class Watcher(Protocol):
     @property
     def part(self) -> faces.Part:
         """What they show."""
+
+    @property
+    def squared(self) -> bool:
+        """Whether squared distances are what is averaged, as where they are logarithms of likelihoods."""
 
     def see(self, frames: Tensor) -> Tensor:
         """Frames (1, T, 3, S, S) uint8 to vectors (T - 4, D)."""
@@ -86,8 +91,7 @@ def sync(video: Path, watcher: Watcher, settings: SyncSettings, find: faces.Find
     about = read.probe(video)
     if not about.has_video or not about.has_sound:
         raise WorkError(f"{video} has no {'pictures' if about.has_sound else 'sound'}: there is nothing to compare.")
-    least = max(round(settings.least_s * FPS), 2 * settings.reach_frames + WINDOW_FRAMES + 1)
-    found = people.followed(video, least, settings.least_px, find)
+    found = people.followed(video, _least(settings), settings.least_px, find)
     heard = _measured(video, found, watcher, settings) if found.tracks else []
     offset, confidence = _together(heard, settings)
     covered = sum(one.rows for one in heard) / max(1, found.frames)
@@ -109,13 +113,35 @@ def sync(video: Path, watcher: Watcher, settings: SyncSettings, find: faces.Find
     )
 
 
+def vectors(
+    video: Path, watchers: Sequence[Watcher], find: faces.Finder, settings: SyncSettings
+) -> list[tuple[Tensor, Tensor]]:
+    """What each sees of the face that is seen longest, and hears with it, (T, D) each; nothing without a face."""
+    found = people.followed(video, _least(settings), settings.least_px, find)
+    if not found.tracks:
+        return []
+    track, pairs = max(found.tracks, key=lambda one: len(one.boxes)), []
+    for watcher in watchers:
+        (sight,) = people.seen(video, [track], watcher.see, watcher.side_px, watcher.part)
+        pairs.append((sight, people.heard(video, found.frames, watcher.hear)[track.start : track.start + len(sight)]))
+    return pairs
+
+
+def _least(settings: SyncSettings) -> int:
+    """Frames that a track must have."""
+    return max(round(settings.least_s * FPS), 2 * settings.reach_frames + WINDOW_FRAMES + 1)
+
+
 def _measured(video: Path, found: people.Faces, watcher: Watcher, settings: SyncSettings) -> list[Heard]:
     sights = people.seen(video, found.tracks, watcher.see, watcher.side_px, watcher.part)
     sound = people.heard(video, found.frames, watcher.hear)
-    return [_searched(track, sight, sound, settings) for track, sight in zip(found.tracks, sights, strict=True)]
+    return [
+        _searched(track, sight, sound, settings, watcher.squared)
+        for track, sight in zip(found.tracks, sights, strict=True)
+    ]
 
 
-def _searched(track: Track, sight: Tensor, sound: Tensor, settings: SyncSettings) -> Heard:
+def _searched(track: Track, sight: Tensor, sound: Tensor, settings: SyncSettings, squared: bool) -> Heard:
     """The distances of a track to the sound around it, which may reach beyond the track."""
     reach = settings.reach_frames
     first, last = max(track.start, reach), min(track.start + len(sight), len(sound) - reach)
@@ -126,6 +152,7 @@ def _searched(track: Track, sight: Tensor, sound: Tensor, settings: SyncSettings
         padded = torch.nn.functional.pad(inner, (0, 0, reach, reach))
         rows = offset_distances(padded, sound[first - reach : last + reach], reach)
         rows = rows[rows.isfinite().all(1)]
+        rows = rows.square() / 2 if squared else rows
     if not len(rows):
         return Heard(track, torch.full((2 * reach + 1,), torch.nan), 0, None, 0.0)
     curve = rows.mean(0)
@@ -198,12 +225,17 @@ class Trained:
     side_px: int
     part: faces.Part
 
+    @property
+    def squared(self) -> bool:
+        """As they were trained."""
+        return self.task.settings.compare == "distance"
+
     def see(self, frames: Tensor) -> Tensor:
-        """Vectors of length 1, (T - 4, D)."""
+        """Vectors (T - 4, D)."""
         return self.task.seen(frames.to(self.device))[0]
 
     def hear(self, sound: Tensor) -> Tensor:
-        """Vectors of length 1, (windows, D)."""
+        """Vectors (windows, D)."""
         return self.task.heard(sound.to(self.device))[0]
 
 
@@ -215,6 +247,7 @@ class Opening:
 
     side_px: int = _MOUTH_PX
     part: faces.Part = "mouth"
+    squared: bool = False
 
     def see(self, frames: Tensor) -> Tensor:
         """How dark each window's middle frame is inside, compared with around it, (T - 4, 1)."""

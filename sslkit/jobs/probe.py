@@ -22,6 +22,7 @@ from sslkit.evals import probe as probing
 from sslkit.evals.inits import RANDOM, Init
 from sslkit.jobs.data import Progress, check_prepared, split_of
 from sslkit.jobs.learn import evaluation_folder, load_task
+from sslkit.jobs.sync import offsets_measured
 from sslkit.media import faces
 from sslkit.recipe import ProbeRecipe
 from sslkit.tasks import base as tasks
@@ -48,7 +49,7 @@ def probe(
     Most protocols put features of runs, random networks and supervised ones on a labelled dataset side by side.
     """
     asked = recipes.load_probe(recipe, set=overrides)
-    name = asked.protocol if asked.protocol in ("pretext", "esc", "senses", "localise", "speakers") else "probe"
+    name = asked.protocol if asked.protocol in ("pretext", "esc", "senses", "localise", "speakers", "sync") else "probe"
     folder, chosen = evaluation_folder(out, runs, name, on), pick(device)
     if asked.protocol == "pretext":
         result = _pretext(runs, on, chosen, workers)
@@ -58,6 +59,8 @@ def probe(
         result = _localised(runs, on, asked, chosen, progress)
     elif asked.protocol == "speakers":
         result = _speakers(runs, on, seeds, chosen, progress)
+    elif asked.protocol == "sync":
+        result = offsets_measured(runs, on, device, progress)
     elif asked.protocol == "senses":
         result = _across(runs, on, inits, asked, seeds, chosen, workers, progress)
     else:

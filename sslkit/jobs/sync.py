@@ -1,21 +1,30 @@
-"""Sound and picture of videos of people who talk: measured and mended."""
+"""Sound and picture of videos of people who talk: measured and mended; and how well that is done."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from sslkit.data.layouts.base import media_files
 from sslkit.demos import sync as demo
 from sslkit.demos.sync import Opening, SyncSettings, Trained, Watcher
 from sslkit.engine.device import pick, place
 from sslkit.errors import SslkitError, UserError
+from sslkit.evals import sync as evaluation
+from sslkit.jobs.data import Progress
 from sslkit.jobs.learn import loaded
 from sslkit.media import faces, remux
+from sslkit.models import weights as files
+from sslkit.tasks import base as tasks
 from sslkit.tasks.lip_sync import LipSync
 from sslkit.types import Result
 
 Method = Literal["lip-sync", "cca"]
+SHIPPED = Path(__file__).parents[1] / "weights" / "lip_sync.safetensors"
+"""Weights that come with the package; the .json beside them says how they were made."""
 
 # For cca from training clips of 15 people: 8 of 10 answers that it gives are right, and 2 of 10 voices of somebody else
 # get one.
@@ -33,7 +42,8 @@ def sync(
 ) -> Iterator[Result]:
     """By how much the sound of each video is late; one that cannot be measured gives a result with an error.
 
-    weights: a run of lip_sync, for the method "lip-sync"; "cca" needs none. fix: a file (of one video) or a folder for
+    weights: a run of lip_sync, for the method "lip-sync"; without one, those that come with the package. "cca" needs
+    none. fix: a file (of one video) or a folder for
     copies in which the sound is in time, measured again as `fixed_offset_s`. reach_frames: the largest offset that is
     looked for, in frames of 1/25 s. detector: a YuNet face detector, .onnx.
     """
@@ -56,7 +66,7 @@ def _watcher(weights: Path | None, method: Method, device: str) -> Watcher:
             raise UserError("The method cca learns nothing: leave --weights out, or --method.")
         return Opening()
     if weights is None:
-        raise UserError("Nothing says whose weights to use: give --weights RUN of lip_sync, or --method cca.")
+        return shipped(device)
     learner, run, _ = loaded(weights)
     if not isinstance(learner, LipSync):
         raise UserError(f"{weights} learnt {run.recipe.task}; sslkit sync needs a run of lip_sync.")
@@ -64,6 +74,53 @@ def _watcher(weights: Path | None, method: Method, device: str) -> Watcher:
     part: faces.Part = "face" if prepared.get("faces") == "face" else "mouth"
     place(learner, chosen)
     return Trained(learner, chosen, int(prepared["short_side_px"]), part)
+
+
+def shipped(device: str = "auto") -> Trained:
+    """The networks that come with the package."""
+    about, chosen = json.loads(SHIPPED.with_suffix(".json").read_text()), pick(device)
+    learner = tasks.build("lip_sync", about["settings"])
+    assert isinstance(learner, LipSync)
+    files.fill(learner, files.read(SHIPPED)[1], str(SHIPPED))
+    place(learner.eval(), chosen)
+    return Trained(learner, chosen, about["data"]["short_side_px"], about["data"]["faces"])
+
+
+def offsets_measured(
+    runs: Sequence[Path], on: Sequence[Path], device: str = "auto", progress: Progress | None = None
+) -> Result:
+    """How often known offsets of sound are found in the videos below some folders, by runs of lip_sync and by cca.
+
+    Without a run by the weights that come with the package. Groups are the folders of the files.
+    """
+    began = time.perf_counter()
+    videos = [(folder, path) for folder in map(Path, on) for path in media_files(folder)]
+    if not videos:
+        raise UserError(f"There are no videos in {', '.join(map(str, on))}: name a folder of people who talk.")
+    networks: dict[str, Watcher] = {Path(run).resolve().name: _watcher(run, "lip-sync", device) for run in runs}
+    watchers = (networks or {"lip_sync (shipped)": shipped(device)}) | {"cca": Opening()}
+    clips: dict[str, list[evaluation.Clip]] = {init: [] for init in watchers}
+    settings, find, without = SyncSettings(), faces.finder(), []
+    for number, (folder, path) in enumerate(videos):
+        if progress:
+            progress(number, len(videos), path.name)
+        group = str(Path(folder.name) / path.parent.relative_to(folder))
+        found = demo.vectors(path, list(watchers.values()), find, settings)
+        for (init, watcher), pair in zip(watchers.items(), found, strict=False):
+            clips[init].append(evaluation.Clip(path.name, group, *pair, watcher.squared))
+        without += [] if found else [path.name]
+    rows = [row for init, members in clips.items() for row in evaluation.evaluate(init, members)]
+    groups = dict.fromkeys(row["group"] for row in rows if row["metric"] == "auc")
+    rows += evaluation.always_zero(list(groups))
+    return Result(
+        name=f"offsets of sound in {', '.join(path.name for path in map(Path, on))}",
+        fields={"protocol": "sync", "data": [str(folder) for folder in on], "shifts": evaluation.SHIFTS},
+        rows=rows,
+        shown=[row for row in rows if row["metric"] != "own_offset"],
+        notes=[f"No face could be followed in {name}." for name in without],
+        chance=300 / (2 * evaluation.SHIFTS + 1),
+        seconds=time.perf_counter() - began,
+    )
 
 
 def _targets(videos: Sequence[Path], fix: Path | None) -> dict[Path, Path]:

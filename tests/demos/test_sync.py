@@ -24,6 +24,7 @@ class Codes:
 
     side_px = 16
     part = "face"
+    squared = False
 
     def see(self, frames: torch.Tensor) -> torch.Tensor:
         return ((frames[0, 2:-2].float().mean((1, 2, 3)) - 50) / 150)[:, None]
@@ -150,9 +151,32 @@ def test_the_command_measures_mends_and_measures_again(tmp_path, monkeypatch) ->
     assert "the sound is in time, so nothing was written" in good.notes[-1] and "fixed" not in good.fields
 
 
+def test_weights_come_with_the_package() -> None:
+    watcher = jobs_sync.shipped("cpu")
+    assert (watcher.side_px, watcher.part, watcher.squared) == (64, "mouth", True)
+    frames = torch.randint(0, 256, (1, 60, 3, 64, 64), dtype=torch.uint8)
+    assert watcher.see(frames).shape == watcher.hear(torch.randint(-999, 999, (1, 55 * HOP + WINDOW))).shape == (56, 20)
+    size = sum(path.stat().st_size for path in jobs_sync.SHIPPED.parent.glob("lip_sync.*"))
+    assert size < 6e6
+
+
+def test_pieces_of_a_long_track_are_seen_with_what_is_around_them(tmp_path, monkeypatch) -> None:
+    path = coded(tmp_path, 0)
+    track = sync.people.faces.follow([(n, BOX) for n in range(0, FRAMES, 5)], FRAMES)[0]
+
+    def around(frames: torch.Tensor) -> torch.Tensor:
+        level = frames[0].float().mean((1, 2, 3))
+        wide = torch.nn.functional.pad(level[None], (5, 5), mode="replicate").unfold(1, 11, 1)[0].mean(1)
+        return wide[2:-2, None]
+
+    (whole,) = people.seen(path, [track], around, 16, "face")
+    monkeypatch.setattr(people, "_JUDGED_FRAMES", 60)
+    (pieces,) = people.seen(path, [track], around, 16, "face")
+    assert whole.shape == (len(track.boxes) - 4, 1)
+    torch.testing.assert_close(pieces, whole)
+
+
 def test_what_cannot_be_asked_is_said(tmp_path) -> None:
-    with pytest.raises(UserError, match="give --weights RUN of lip_sync, or --method cca"):
-        next(jobs.sync([tmp_path / "a.mp4"]))
     with pytest.raises(UserError, match="leave --weights out"):
         next(jobs.sync([tmp_path / "a.mp4"], weights=tmp_path, method="cca"))
     with pytest.raises(UserError, match="same name"):
