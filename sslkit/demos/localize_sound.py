@@ -87,10 +87,14 @@ class Found:
 
 
 def localize_sound(scene: Scene, finder: Finder, method: str, out: Path | None = None, overlay: bool = True) -> Result:
-    """Find what makes the sound of a scene; `Result.fields` as the README's table of JSON says.
+    """Find what makes the sound of a scene.
 
-    With `out`, a picture <name>-sound.png of the clearest moments goes there, and with `overlay` the video with its
-    maps, <name>-sound.mp4. Raises WorkError for what cannot be read or has no sound, UserError for files in the way.
+    `Result.fields`: `probability` that something seen makes what is heard, mean over the moments with a sound (None
+    where a method cannot tell); `peak`, the best place of the clearest moment: `time_s`, `x` and `y` in pixels of the
+    file's pictures, `similarity` on the method's scale, `evidence` 0 to 1; `moments`, the same of all moments with a
+    sound; `heard_share`, how many of all that are. With `out`, a picture <name>-sound.png of the clearest moments goes
+    there, and with `overlay` the video with its maps, <name>-sound.mp4. Raises WorkError for what cannot be read or has
+    no sound, UserError for files in the way.
     """
     began = time.perf_counter()
     targets = _targets(scene, out, overlay)
