@@ -17,7 +17,7 @@ import kinds
 
 GOOD = ("ok", "skipped", "user error", "work error")
 BAD = ("crash", "hang", "trace", "substitute", "memory")
-_START_S = 120.0
+_START_S = 180.0
 
 
 @dataclass
