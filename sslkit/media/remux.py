@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,33 @@ def _copied(given: Any, partial: Path, target: Path, by_s: float) -> None:
 
 def _packets(given: Any, streams: list[Any], by_s: float) -> Iterator[Any]:
     """All packets in the order of the file, those of sound with their times moved."""
-    for packet in given.demux(streams):
-        if packet.dts is None:  # the end of a stream
-            continue
+    for packet in _timed(given.demux(streams)):
         if packet.stream.type == "audio":
             ticks = round(by_s / float(packet.time_base))
             packet.dts += ticks
             packet.pts = None if packet.pts is None else packet.pts + ticks
         yield packet
+
+
+def _timed(packets: Iterable[Any]) -> Iterator[Any]:
+    """The packets in order, without the empty ones at the ends of streams, each with a time of decoding.
+
+    Matroska has none for the first pictures of a stream whose pictures are shown in another order than decoded: they
+    come one duration apart before the first that has one.
+    """
+    waiting: dict[int, list[Any]] = {}
+    for packet in packets:
+        if packet.size == 0:
+            continue
+        if packet.dts is None and packet.pts is not None:
+            waiting.setdefault(packet.stream.index, []).append(packet)
+            continue
+        early = waiting.pop(packet.stream.index, [])
+        for number, one in enumerate(early):
+            one.dts = min(packet.dts - (len(early) - number) * (one.duration or 1), one.pts)
+            yield one
+        yield packet
+    for early in waiting.values():
+        for one in early:
+            one.dts = one.pts
+            yield one

@@ -52,6 +52,21 @@ def test_there_and_back_is_where_it_was(clapped, tmp_path) -> None:
     assert click_s(tmp_path / "back.mp4") == pytest.approx(click_s(clapped), abs=1e-3)
 
 
+def test_pictures_of_matroska_that_wait_for_their_turn_are_kept(tmp_path) -> None:
+    source, target = tmp_path / "source.mkv", tmp_path / "target.mkv"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "2", "b_strategy": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(25):
+            picture = np.full((48, 64, 3), 10 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+    with av.open(str(source)) as container:
+        assert next(container.demux(video=0)).dts is None  # else this would show nothing
+    remux.with_sound_moved(source, target, 0.2)
+    assert np.array_equal(read.video(target).frames, read.video(source).frames)
+
+
 def test_nothing_is_written_over_or_left_half(clapped, tmp_path) -> None:
     with pytest.raises(UserError, match="clap.mp4 is already there"):
         remux.with_sound_moved(clapped, clapped, 0.1)
