@@ -73,13 +73,17 @@ class SyncSettings:
 
 @dataclass(frozen=True)
 class Heard:
-    """One track with its curve of mean distances (2 reach + 1,), the rows it is the mean of, and what it says."""
+    """One track with its curve of mean distances (2 reach + 1,), the rows it is the mean of, and what it says.
+
+    squared: as its watcher.
+    """
 
     track: Track
     curve: Tensor
     rows: int
     offset: int | None
     confidence: float
+    squared: bool
 
 
 def sync(video: Path, watcher: Watcher, settings: SyncSettings, find: faces.Finder) -> Result:
@@ -154,11 +158,19 @@ def _searched(track: Track, sight: Tensor, sound: Tensor, settings: SyncSettings
         rows = rows[rows.isfinite().all(1)]
         rows = rows.square() / 2 if squared else rows
     if not len(rows):
-        return Heard(track, torch.full((2 * reach + 1,), torch.nan), 0, None, 0.0)
-    curve = rows.mean(0)
+        return Heard(track, torch.full((2 * reach + 1,), torch.nan), 0, None, 0.0, squared)
+    offset, confidence = _answered(rows.mean(0), len(rows), squared, settings)
+    return Heard(track, rows.mean(0), len(rows), offset, confidence, squared)
+
+
+def _answered(curve: Tensor, rows: int, squared: bool, settings: SyncSettings) -> tuple[int | None, float]:
+    """The offset, if it is sure, and how sure."""
     best = best_offset(curve)
-    sure = bool(best.found) and float(best.confidence) >= settings.sure
-    return Heard(track, curve, len(rows), int(best.frames) if sure else None, float(best.confidence))
+    confidence = float(best.confidence)
+    if squared:  # the mean of so many logarithms of likelihoods strays by one over the root of their number
+        confidence *= rows**0.5
+    sure = bool(best.found) and confidence >= settings.sure
+    return (int(best.frames) if sure else None), confidence
 
 
 def _together(heard: list[Heard], settings: SyncSettings) -> tuple[int | None, float]:
@@ -168,9 +180,7 @@ def _together(heard: list[Heard], settings: SyncSettings) -> tuple[int | None, f
         return None, max((one.confidence for one in heard), default=0.0)
     weights = torch.tensor([float(one.rows) for one in speaking])
     curve = (torch.stack([one.curve for one in speaking]) * weights[:, None]).sum(0) / weights.sum()
-    best = best_offset(curve)
-    sure = bool(best.found) and float(best.confidence) >= settings.sure
-    return (int(best.frames) if sure else None), float(best.confidence)
+    return _answered(curve, int(weights.sum()), speaking[0].squared, settings)
 
 
 def _verdict(offset: int | None, faces_seen: bool, settings: SyncSettings) -> Verdict:

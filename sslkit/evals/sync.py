@@ -114,7 +114,8 @@ def _separation(clips: Sequence[Clip]) -> float | None:
         for sound, matched in ((clip.sound, True), (other.sound, False)):
             curves = _curves(clip.sight, sound, 0, clip.squared)
             if len(curves) and (matched or other is not clip):
-                scores.append(float(best_offset(curves.mean(0)).confidence))
+                longer = len(curves) ** 0.5 if clip.squared else 1.0  # as sslkit sync has it
+                scores.append(float(best_offset(curves.mean(0)).confidence) * longer)
                 own.append(matched)
     if len(set(own)) < 2:
         return None
