@@ -34,6 +34,7 @@ from sslkit.evals.base import Row
 from sslkit.evals.retrieval import same
 from sslkit.models.correspondence import Distance
 from sslkit.ops import measures, ranking
+from sslkit.ops.canonical import correlated
 from sslkit.tasks.base import Task
 from sslkit.types import Batch, Published, Reads, Result
 
@@ -43,7 +44,7 @@ _SHORT: dict[Sense, str] = {"sight": "im", "sound": "au"}
 _RECALLS = (1, 5, 10)
 _MAIN = re.compile("ndcg|median_rank")
 _DIMENSIONS = 64
-_RIDGE = 0.05
+_RIDGE = 0.01
 _BATCH = 64
 
 
@@ -59,28 +60,16 @@ class Canonical:
 
     @classmethod
     def fitted(cls, sight: Tensor, sound: Tensor, dimensions: int = _DIMENSIONS, ridge: float = _RIDGE) -> Canonical:
-        """The canonical correlations of pairs (N, D) and (N, E); axes are weighted by how well they correlate.
-
-        ridge: share of the mean variance that is added to all, so that few pairs do not correlate by accident.
-        """
+        """The canonical correlations of pairs (N, D) and (N, E); axes are weighted by how well they correlate."""
+        found = correlated([(sight, sound, 1.0)], dimensions, ridge=ridge)
+        weight = found.strength.clamp(min=0).sqrt()
         mean: dict[Sense, Tensor] = {"sight": sight.double().mean(0), "sound": sound.double().mean(0)}
-        a, b = sight.double() - mean["sight"], sound.double() - mean["sound"]
-        white_a, white_b = _whitening(a, ridge), _whitening(b, ridge)
-        u, strength, v = torch.linalg.svd(white_a.T @ (a.T @ b / len(a)) @ white_b, full_matrices=False)
-        keep = slice(0, min(dimensions, len(strength)))
-        weighted = strength[keep].sqrt()
-        return cls(mean, {"sight": white_a @ u[:, keep] * weighted, "sound": white_b @ v.T[:, keep] * weighted})
+        return cls(mean, {"sight": found.one * weight, "sound": found.other * weight})
 
     def __call__(self, sense: Sense, vectors: Tensor) -> Tensor:
         """Vectors (N, D) of a sense as (N, k)."""
         turned: Tensor = (vectors.double() - self.mean[sense]) @ self.turn[sense]
         return turned.float()
-
-
-def _whitening(rows: Tensor, ridge: float) -> Tensor:
-    variance, axes = torch.linalg.eigh(rows.T @ rows / len(rows))
-    white: Tensor = axes / (variance + ridge * variance.mean()).clamp(min=1e-12).sqrt()
-    return white
 
 
 @dataclass(frozen=True)
