@@ -57,6 +57,9 @@ def sync(
         Path | None, typer.Option(metavar="OUT", help="Write copies whose sound is in time: a file or a folder.")
     ] = None,
     reach_frames: Annotated[int, typer.Option(min=2, max=100, help="Largest offset, in frames of 1/25 s.")] = 15,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="HTML", help="Write a page: each face's distance at every offset.")
+    ] = None,
     detector: Annotated[Path | None, typer.Option(metavar="ONNX", help="A YuNet face detector.")] = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -71,7 +74,7 @@ def sync(
         from sslkit import jobs
 
         chosen = [Path(video) for video in listed(videos)]
-        failed = output.results(jobs.sync(chosen, weights, method, fix, reach_frames, detector, device))
+        failed = output.results(jobs.sync(chosen, weights, method, fix, reach_frames, detector, device, plot))
     if failed:
         raise typer.Exit(1)
 

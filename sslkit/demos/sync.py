@@ -202,6 +202,7 @@ def _told(one: Heard) -> dict[str, Any]:
         "offset_s": None if one.offset is None else round(one.offset / FPS, 3),
         "confidence": round(one.confidence, 4),
         "verdict": "speaks" if one.offset is not None else "not this voice",
+        "curve": [round(float(value), 4) for value in one.curve] if one.rows else [],
     }
 
 

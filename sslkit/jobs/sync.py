@@ -18,6 +18,7 @@ from sslkit.jobs.data import Progress
 from sslkit.jobs.learn import loaded
 from sslkit.media import faces, remux
 from sslkit.models import weights as files
+from sslkit.report import chart, page
 from sslkit.tasks import base as tasks
 from sslkit.tasks.lip_sync import LipSync
 from sslkit.types import Result
@@ -42,28 +43,49 @@ def sync(
     reach_frames: int = 15,
     detector: Path | None = None,
     device: str = "auto",
+    plot: Path | None = None,
 ) -> Iterator[Result]:
     """By how much the sound of each video is late; one that cannot be measured gives a result with an error.
 
     weights: a run of lip_sync, for the method "lip-sync"; without one, those that come with the package. "cca" needs
     none. fix: a file (of one video) or a folder for
     copies in which the sound is in time, measured again as `fixed_offset_s`. reach_frames: the largest offset that is
-    looked for, in frames of 1/25 s. detector: a YuNet face detector, .onnx.
+    looked for, in frames of 1/25 s. detector: a YuNet face detector, .onnx. plot: a page with the distance of each face
+    at every offset, written after the last video.
     """
     watcher = _watcher(weights, method, device)
     settings, find = (
         SyncSettings(reach_frames=reach_frames, sure=_SURE_SQUARED if watcher.squared else _SURE[method]),
         faces.finder(detector),
     )
-    targets = _targets(videos, fix)
+    targets, charts = _targets(videos, fix), []
     for video in videos:
         try:
             result = demo.sync(Path(video), watcher, settings, find)
             if fix is not None:
                 _fixed(result, Path(video), targets[Path(video)], watcher, settings, find)
+            charts += _charts(result)
             yield result
         except SslkitError as error:
             yield Result(name="sync", fields={"input": str(video), "error": str(error), "kind": error.kind})
+    if plot is not None:
+        page.write(plot, page.Page("How far sound and picture are apart", charts=charts))
+
+
+def _charts(result: Result) -> list[page.Chart]:
+    """The curve of each face: deep where it speaks what is heard, flat where it does not."""
+    faces_seen = [track for track in result.fields["tracks"] if track["curve"]]
+    if not faces_seen:
+        return []
+    reach = len(faces_seen[0]["curve"]) // 2
+    names = [f"{track['start_s']:.1f} to {track['end_s']:.1f} s" for track in faces_seen]
+    rows = [
+        {"frames by which sound is late": place - reach} | {str(n): t["curve"][place] for n, t in enumerate(faces_seen)}
+        for place in range(2 * reach + 1)
+    ]
+    lines = {name: str(number) for number, name in enumerate(names)}
+    drawn = chart.curves(rows, lines, "mean distance", "frames by which sound is late")
+    return [page.Chart(Path(result.fields["input"]).name, drawn, " ".join(result.notes))]
 
 
 def _watcher(weights: Path | None, method: Method, device: str) -> Watcher:

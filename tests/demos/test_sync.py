@@ -140,7 +140,10 @@ def test_the_command_measures_mends_and_measures_again(tmp_path, monkeypatch) ->
     path = coded(tmp_path, 9)
     monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
     monkeypatch.setattr(jobs_sync.faces, "finder", lambda _: everywhere)
-    (told,) = jobs.sync([path], fix=tmp_path / "mended.mp4")
+    (told,) = jobs.sync([path], fix=tmp_path / "mended.mp4", plot=tmp_path / "curve.html")
+    assert "frames by which sound is late" in (tmp_path / "curve.html").read_text()
+    curve = told.fields["tracks"][0]["curve"]
+    assert len(curve) == 31 and int(np.argmin(curve)) == 15 + 9
     assert (told.fields["offset_frames"], told.fields["fixed_offset_s"]) == (9, 0)
     assert "moved by -0.36 s; measured again it is 0.00 s" in told.notes[-1]
     with pytest.raises(UserError, match="mended.mp4 is already there"):
