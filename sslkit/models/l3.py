@@ -37,15 +37,14 @@ _BLOCKS = (64, 128, 256, 512)
 class _L3(Trunk):
     """conv1 .. conv4, each before pooling. `width` scales the channels."""
 
-    def _build(self, inputs: int, width: float, stride: int, last_kernel: int = 3) -> None:
+    def _build(self, inputs: int, width: float, stride: int) -> None:
         wide = [max(8, round(channels * width)) for channels in _BLOCKS]
         self.widths = {f"conv{number}": channels for number, channels in enumerate(wide, 1)}
         self.pool = nn.MaxPool2d(2)
         self.blocks = nn.ModuleDict()
         for name, channels in self.widths.items():
-            kernel = last_kernel if name == "conv4" else 3
-            first = _conv(inputs, channels, kernel, stride if name == "conv1" else 1)
-            self.blocks[name] = nn.Sequential(*first, *_conv(channels, channels, kernel))
+            first = _conv(inputs, channels, stride if name == "conv1" else 1)
+            self.blocks[name] = nn.Sequential(*first, *_conv(channels, channels))
             inputs = channels
 
     def _maps(self, x: Tensor) -> dict[str, Tensor]:
@@ -62,20 +61,19 @@ class _L3(Trunk):
 class L3Sight(_L3):
     """conv1 .. conv4 of pictures (B, 3, H, W); conv4 has an eighth of their side, with `stride` 2 a sixteenth.
 
-    last_kernel: side of the convolutions of conv4. With 3 a place of it sees 68 pixels (`stride` 1), with 1 only 36: in
-    small pictures places should not see everything, if they are to say where something is.
+    A place of conv4 sees 68 pixels, with `stride` 2 twice as many.
     """
 
     name = "l3_sight"
     takes = Reads(frames=1)
 
-    def __init__(self, side_px: int = 224, width: float = 1.0, stride: int = 1, last_kernel: int = 3) -> None:
+    def __init__(self, side_px: int = 224, width: float = 1.0, stride: int = 1) -> None:
         super().__init__()
-        self.settings = {"side_px": side_px, "width": width, "stride": stride, "last_kernel": last_kernel}
+        self.settings = {"side_px": side_px, "width": width, "stride": stride}
         self.crop_px = side_px
         self.normalise = Normalise()
         self.front_end = self.normalise.constants()
-        self._build(3, width, stride, last_kernel)
+        self._build(3, width, stride)
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
         """Maps of the layers; see `Trunk.forward`."""
@@ -108,7 +106,7 @@ class L3Sound(_L3):
         return self._maps(self.standardise(log_spectrogram(levelled(raw), self.form)[:, None]))
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+def _conv(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
