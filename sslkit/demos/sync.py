@@ -239,7 +239,7 @@ class Trained:
     @property
     def squared(self) -> bool:
         """As they were trained."""
-        return self.task.settings.compare == "distance"
+        return self.task.squared
 
     def see(self, frames: Tensor) -> Tensor:
         """Vectors (T - 4, D)."""

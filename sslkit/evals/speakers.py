@@ -236,7 +236,8 @@ def _distances(part: FaceTrack, watched: Watched) -> Tensor:
     heard = _sound(part.video, float(part.time_s[0]) - _REACH / FPS - early_s, windows + 2 * _REACH)
     sound = watched.task.heard(torch.from_numpy(heard)[None].to(watched.device))[0].cpu()
     # The search leaves out as many frames as its range at either end: they are no frames of the face.
-    return offset_distances(F.pad(sight, (0, 0, _REACH, _REACH)), sound, _REACH)
+    found = offset_distances(F.pad(sight, (0, 0, _REACH, _REACH)), sound, _REACH)
+    return found.square() / 2 if watched.task.squared else found
 
 
 def _crops(part: FaceTrack, watched: Watched) -> NDArray[np.uint8]:

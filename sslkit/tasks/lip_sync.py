@@ -188,6 +188,11 @@ class LipSync(Task):
         sight = self._compared(self.sight.dense(views["frames"]))
         return sight[:, asked], self.heard(views["sound"])[:, asked]
 
+    @property
+    def squared(self) -> bool:
+        """Whether halves of squared distances are what is averaged over windows: they are logarithms of likelihoods."""
+        return self.settings.compare == "distance"
+
     def seen(self, frames: Tensor) -> Tensor:
         """Vectors (B, T - 4, D) of pictures (B, T, 3, S, S) as they were prepared."""
         return self._compared(self.sight.dense(self._cropped(frames.float())))
@@ -231,7 +236,7 @@ class LipSync(Task):
     def forward(self, views: Views) -> Answer:
         sight, sound = self.embedded(views)
         similar = torch.einsum("btd,bsd->bts", sight, sound)
-        if self.settings.compare == "distance":
+        if self.squared:
             lengths = [vectors.square().sum(-1) / 2 for vectors in (sight, sound)]
             similar = similar - lengths[0][:, :, None] - lengths[1][:, None]
         windows = similar.shape[1]

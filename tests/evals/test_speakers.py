@@ -24,6 +24,8 @@ FRAMES = 25 * SECONDS
 class Flicker:
     """In place of networks: how bright five frames are, and how loud a window is, as single numbers."""
 
+    squared = False
+
     def to(self, device: object) -> Flicker:
         return self
 
