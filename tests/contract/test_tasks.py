@@ -67,7 +67,7 @@ def test_loss_falls_on_one_batch(task: base.Task, toybox: Path) -> None:
         answer.loss.backward()
         optimiser.step()
         task.after_step()
-        losses.append(float(answer.loss))
+        losses.append(answer.loss.item())
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
 
 
