@@ -255,8 +255,11 @@ class _Reader(Indexed[Any]):
 
 
 def _light(tensor: Tensor) -> Any:
-    """A small tensor as an array, which travels as bytes; for a tensor, two processes have to hand over a file."""
-    return tensor.numpy() if tensor.nbytes <= _LIGHT_BYTES else tensor
+    """A small tensor as an array, which travels as bytes; for a tensor, two processes have to hand over a file.
+
+    Bytes lose the order of the axes in memory, on which the rounding of convolutions depends.
+    """
+    return tensor.numpy() if tensor.nbytes <= _LIGHT_BYTES and tensor.is_contiguous() else tensor
 
 
 def _sentence(what: str, error: Exception) -> str:

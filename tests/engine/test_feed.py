@@ -80,6 +80,7 @@ def test_batches_are_the_same_with_any_number_of_workers(tiny, workers):
     assert [b.index.tolist() for b in batches] == [[r.index for r in order(step)] for step in range(8)]
     assert all(b.label.tolist() == [i % 2 for i in b.index.tolist()] for b in batches)
     assert batches[0].frames.shape == (6, 1, 1, 3, 6, 6) and batches[0].frames.dtype == torch.uint8
+    assert batches[0].frames.stride(3) == 1, "another order in memory rounds convolutions in another way"
     assert feed.waited_s > 0 and feed.keys(torch.tensor([4, 0])) == ["blob-4", "blob-0"]
 
 

@@ -72,7 +72,15 @@ def test_command_wants_one_run_that_knows_places(tmp_path: Path, toybox: Path) -
     with pytest.raises(UserError, match="takes one run"):
         jobs.probe([], [toybox], recipe="localise", out=tmp_path / "none")
     run = tmp_path / "run"
-    jobs.pretrain("av_object", data=[toybox], out=run, tiny=True, overrides=["train.steps=2", "train.batch=8"], device="cpu", workers=0)
+    jobs.pretrain(
+        "av_object",
+        data=[toybox],
+        out=run,
+        tiny=True,
+        overrides=["train.steps=2", "train.batch=8"],
+        device="cpu",
+        workers=0,
+    )
     result = jobs.probe([run], [toybox], recipe="localise", out=tmp_path / "out", device="cpu", workers=0)
     assert result.metrics["pointing"] >= 0 and (tmp_path / "out" / "localise.html").is_file()
     assert result.fields["task"] == "av_object"
