@@ -96,7 +96,7 @@ class Output:
                     notes += result.notes
         finally:
             self.table(rows)
-            for note in notes:
+            for note in dict.fromkeys(notes):  # what holds for every input is said once
                 self._write(note)
         return failed
 
