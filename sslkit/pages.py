@@ -61,25 +61,27 @@ def of_training(run: Run, plan: Plan, task: Task, judged: Validation | None, res
 
 def of_rows(result: Result, folder: Path, name: str) -> Result:
     """Write `<name>.html` and `result.json` for an evaluation into `folder`, and return the result with both paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path, record = folder / f"{name}.html", folder / "result.json"
-    result.files = {**result.files, "report": str(path), "json": str(record)}
     tables = [page.Table("All rows", result.rows, folded=result.shown is not None)] if result.rows else []
     if result.shown is not None:
         tables.insert(0, page.Table("In short", result.shown))
-    page.write(
-        path,
-        page.Page(
-            title=result.name,
-            headline=_headline(result),
-            notes=result.notes,
-            panels=result.panels,
-            charts=_bars(result),
-            tables=tables,
-            facts=_facts(result, None),
-            command=_command(),
-        ),
+    written = page.Page(
+        title=result.name,
+        headline=_headline(result),
+        notes=result.notes,
+        panels=result.panels,
+        charts=_bars(result),
+        tables=tables,
+        command=_command(),
     )
+    return _with_record(result, written, folder, name)
+
+
+def _with_record(result: Result, written: page.Page, folder: Path, name: str) -> Result:
+    """The page of a result, its facts beside it, and the result as JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, record = folder / f"{name}.html", folder / "result.json"
+    result.files = {**result.files, "report": str(path), "json": str(record)}
+    page.write(path, replace(written, facts=_facts(result, None)))
     with checkpoint.replacing(record) as file:
         file.write(json.dumps(result.record(), indent=1).encode())
     return result
@@ -95,7 +97,7 @@ def _bars(result: Result) -> list[page.Chart]:
         rows = [row for row in main if str(row.get("metric", "")) == metric]
         within = "layer" if len({row.get("layer") for row in rows}) > 1 else None
         chance = guessed.get(metric) if guessed else result.chance
-        svg = chart.bars(rows, by=by, within=within, chance=chance, x_label="percent")
+        svg = chart.bars(rows, by=by, within=within, chance=chance, x_label="rank" if "rank" in metric else "percent")
         charts.append(page.Chart(metric.replace("_", " "), svg))
     return charts
 
@@ -240,15 +242,9 @@ def _all_moments(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 def of_bench(result: Result, folder: Path) -> Result:
     """Write bench.html and `result.json` into `folder`, and return the result with both paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path, record = folder / "bench.html", folder / "result.json"
-    result.files = {**result.files, "report": str(path), "json": str(record)}
     table = page.Table("All rows", result.shown or result.rows)
-    facts = {**result.fields, "versions": versions()}
-    page.write(path, page.Page(result.name, notes=result.notes, tables=[table], facts=facts, command=_command()))
-    with checkpoint.replacing(record) as file:
-        file.write(json.dumps(result.record(), indent=1).encode())
-    return result
+    written = page.Page(result.name, notes=result.notes, tables=[table], command=_command())
+    return _with_record(result, written, folder, "bench")
 
 
 def of_comparison(result: Result, folder: Path) -> Result:

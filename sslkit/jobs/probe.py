@@ -31,6 +31,8 @@ from sslkit.tasks.av_sync import AvSync
 from sslkit.tasks.lip_sync import LipSync
 from sslkit.types import Published, Result
 
+_OF_LAYERS = ("probe", "linear", "svm", "knn", "retrieval")
+
 
 def probe(
     runs: Sequence[Path],
@@ -49,7 +51,7 @@ def probe(
     Most protocols put features of runs, random networks and supervised ones on a labelled dataset side by side.
     """
     asked = recipes.load_probe(recipe, set=overrides)
-    name = asked.protocol if asked.protocol in ("pretext", "esc", "senses", "localise", "speakers", "sync") else "probe"
+    name = "probe" if asked.protocol in _OF_LAYERS else asked.protocol
     folder, chosen = evaluation_folder(out, runs, name, on), pick(device)
     if asked.protocol == "pretext":
         result = _pretext(runs, on, chosen, workers)
