@@ -25,11 +25,10 @@ from sslkit.errors import UserError, WorkError
 from sslkit.media import read as media
 from sslkit.types import Batch, Draw, Reads
 
-LENDS = 4
-"""Batches of a worker, after the latest of which it writes over the first: before, the first has to be copied.
-
-torch lets a worker be at most two batches ahead of the one that the main process was given last.
-"""
+AHEAD = 2
+"""Batches that a worker may be ahead of the one that the main process was given last."""
+LENDS = AHEAD + 2
+"""Batches of a worker, after the latest of which it writes over the first: before, the first has to be copied."""
 _shared: dict[str, deque[torch.UntypedStorage]] = {}
 
 

@@ -326,6 +326,8 @@ def _loader(reader: _Reader, numbers: range, device: torch.device, workers: int)
         batch_size=None,
         sampler=numbers,
         num_workers=workers,
+        # A worker further ahead would write over what is not copied yet: see `data.LENDS`.
+        prefetch_factor=data.AHEAD if workers else None,
         collate_fn=_as_read,
         pin_memory=device.type == "cuda",
         worker_init_fn=_begin_worker,
