@@ -10,36 +10,15 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
+from trees import facts, items, touch, write
 
 from sslkit import catalog
 from sslkit.data.dataset import Dataset
-from sslkit.data.layouts.base import Item, clip_of
+from sslkit.data.layouts.base import clip_of
 from sslkit.data.prepare import prepare
 from sslkit.data.settings import PrepareSettings
 from sslkit.errors import UserError, WorkError
 from sslkit.types import Reads
-
-
-def items(layout: str, source: Path | str, **settings: object) -> list[Item]:
-    module = catalog.load("sslkit.data.layouts", layout)
-    return list(module.items(str(source), PrepareSettings(**settings)))
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
-def write(path: Path, *lines: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-def facts(items: list[Item]) -> list[tuple[str, str, str | None]]:
-    return [(item.source, item.split, item.label_name) for item in items]
 
 
 def tone(path: Path, seconds: float, rate_hz: int = 8000) -> None:
