@@ -33,7 +33,7 @@ _STEP = 5
 
 @dataclass(frozen=True)
 class Clip:
-    """One person who talks. sight (T, D), sound (S, D), vectors of each frame; squared: see `demos.sync.Watcher`."""
+    """One person who talks. sight (T, D), sound (S, D), vectors of each frame; squared: as `demos.watchers.Watcher`."""
 
     name: str
     group: str

@@ -10,7 +10,8 @@ from typing import Literal
 
 from sslkit.data.layouts.base import media_files
 from sslkit.demos import sync as demo
-from sslkit.demos.sync import Opening, SyncSettings, Trained, Watcher
+from sslkit.demos.sync import SyncSettings
+from sslkit.demos.watchers import Opening, Trained, Watcher
 from sslkit.engine.device import pick, place
 from sslkit.errors import SslkitError, UserError
 from sslkit.evals import sync as evaluation

@@ -9,7 +9,8 @@ import torch
 
 from sslkit import jobs
 from sslkit.demos import people, sync
-from sslkit.demos.sync import Opening, SyncSettings
+from sslkit.demos.sync import SyncSettings
+from sslkit.demos.watchers import Opening
 from sslkit.errors import UserError, WorkError
 from sslkit.media import write
 from sslkit.models.lips import HOP, WINDOW
