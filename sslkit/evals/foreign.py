@@ -20,7 +20,6 @@ from sslkit.models.weights import Match
 LEAST_SHARE = 0.5
 """Below this share of matching weights a file is taken for one of another network."""
 
-_NESTS = ("state_dict", "model", "model_state_dict", "net", "task")
 _DEPTHS = (18, 34, 50, 101, 152)
 _COUNTER = "num_batches_tracked"
 
@@ -33,7 +32,7 @@ def adopted(path: Path, likes: Sequence[Trunk] = ()) -> tuple[Trunk, Match]:
     names may all have the same prefix, such as `module.`. What the file lacks stays random, as in a network of seed 0.
     Raises UserError, naming what does not fit, when fewer than half of the weights match.
     """
-    metadata, tensors = _tensors(path)
+    metadata, tensors = weights.tensors(path)
     if not tensors:
         raise UserError(f"{path} holds no weights: give a state dict or a trunk.")
     names = {(trunk.name, json.dumps(trunk.settings)): trunk for trunk in [*likes, *_candidates(metadata, tensors)]}
@@ -52,20 +51,6 @@ def adopted(path: Path, likes: Sequence[Trunk] = ()) -> tuple[Trunk, Match]:
     own = _own_prefix(trunk)
     trunk.load_state_dict({own + name: tensors[prefix + name] for name in match.matched}, strict=False)
     return trunk.eval(), match
-
-
-def _tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata (of safetensors) and weights of a file, whatever they are wrapped in."""
-    if path.suffix == ".safetensors":
-        return weights.read(path)
-    content = weights.saved(path)
-    for _ in _NESTS:  # at most so deep: a hostile file may hold itself
-        nest = next(
-            (name for name in _NESTS if isinstance(content, dict) and isinstance(content.get(name), dict)), None
-        )
-        content = content[nest] if nest else content
-    found = content.items() if isinstance(content, dict) else ()
-    return {}, {str(name): value for name, value in found if isinstance(value, Tensor)}
 
 
 def _candidates(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Iterator[Trunk]:

@@ -97,7 +97,7 @@ def _of_torchvision(path: Path, network: str, side_px: int) -> Teacher:
     if network not in known:
         hint = nearest(network, known)
         raise UserError(f"No classifier of torchvision is called {network!r}; {hint}.".replace("?.", "?"))
-    state, settings = _state(path), _plain(network)
+    (_, state), settings = weights.tensors(path), _plain(network)
     with torch.device("meta"):
         last = list(torchvision.models.get_model(network, weights=None, **settings).state_dict())[-1]
     outputs = len(state[last]) if last in state and state[last].dim() else 0
@@ -114,14 +114,6 @@ def _plain(network: str) -> dict[str, Any]:
     if network == "googlenet":
         return {"aux_logits": False, "init_weights": False}
     return {"init_weights": False} if network == "inception_v3" else {}
-
-
-def _state(path: Path) -> dict[str, Tensor]:
-    found: Any = weights.read(path)[1] if path.suffix == ".safetensors" else weights.saved(path)
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    listed = found.items() if isinstance(found, dict) else ()
-    return {str(name): value for name, value in listed if isinstance(value, Tensor)}
 
 
 def _finetuned(folder: Path) -> Teacher:

@@ -19,6 +19,9 @@ from sslkit.errors import UserError, WorkError
 
 _NAMED = 3
 _CHUNK = 1 << 20
+_NESTS = ("state_dict", "model", "model_state_dict", "net", "task")
+# How files begin that torch.save wrote before 1.6: the pickle of a magic number.
+_OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 @dataclass(frozen=True)
@@ -109,13 +112,32 @@ def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def saved(path: Path, mmap: bool = False) -> Any:
+def tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata (of safetensors) and weights by name in a file of any program, whatever they are wrapped in.
+
+    Raises as `read` and `saved` do.
+    """
+    if path.suffix == ".safetensors":
+        return read(path)
+    content = saved(path, old_too=True)
+    for _ in _NESTS:  # at most so deep: a hostile file may hold itself
+        nest = next(
+            (name for name in _NESTS if isinstance(content, dict) and isinstance(content.get(name), dict)), None
+        )
+        content = content[nest] if nest else content
+    found = content.items() if isinstance(content, dict) else ()
+    return {}, {str(name): value for name, value in found if isinstance(value, Tensor)}
+
+
+def saved(path: Path, mmap: bool = False, old_too: bool = False) -> Any:
     """What any program wrote with `torch.save`, on the CPU. mmap: leave the tensors on the disk, unchecked.
 
-    No code in the file is run. Raises WorkError for a damaged file, UserError for one that holds more than weights.
+    old_too: also in the form of before torch 1.6, which has no checksums. No code in the file is run. Raises WorkError
+    for a damaged file, UserError for one that holds more than weights.
     """
     try:
-        _require_whole(path, tensors=not mmap)
+        if not (old_too and _is_old(path)):
+            _require_whole(path, tensors=not mmap)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise UserError(
@@ -144,6 +166,11 @@ def _require_whole(path: Path, tensors: bool) -> None:
                 with archive.open(member) as stream:
                     while stream.read(_CHUNK):
                         pass
+
+
+def _is_old(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_OLD)) == _OLD
 
 
 def _refuse_foreign(path: Path) -> None:

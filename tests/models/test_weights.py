@@ -1,6 +1,7 @@
 """Weights in files: what was changed is noticed, what is hostile costs nothing, and what does not fit is counted."""
 
 import json
+import os
 import random
 import struct
 import subprocess
@@ -155,3 +156,30 @@ def test_the_digest_sees_names_types_shapes_and_values() -> None:
         ("", {**tensors, "n": torch.tensor(4)}),
     ]
     assert len({weights.digest(text, each) for text, each in variants}) == len(variants)
+
+
+def test_weights_are_found_in_files_of_any_age(tmp_path: Path) -> None:
+    path, state = tmp_path / "net.model", {"a.weight": torch.arange(6.0).reshape(2, 3)}
+    for old in (False, True):
+        for content in (state, {"epoch": 1, "state_dict": state}):
+            torch.save(content, path, _use_new_zipfile_serialization=not old)
+            found = weights.tensors(path)[1]
+            assert list(found) == ["a.weight"] and torch.equal(found["a.weight"], state["a.weight"])
+    whole = path.read_bytes()
+    for cut in (20, 60, len(whole) - 5):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(WorkError, match=r"net\.model is damaged"):
+            weights.tensors(path)
+
+
+def test_code_in_old_files_is_never_run(tmp_path: Path) -> None:
+    path, owned = tmp_path / "net.model", tmp_path / "owned"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(owned),)
+
+    torch.save({"a": Evil()}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match="could run code, so it was not opened"):
+        weights.tensors(path)
+    assert not owned.exists()
