@@ -60,6 +60,10 @@ def sync(
     plot: Annotated[
         Path | None, typer.Option(metavar="HTML", help="Write a page: each face's distance at every offset.")
     ] = None,
+    stream: Annotated[int, typer.Option(min=1, help="Which sound, of a file that holds several.")] = 1,
+    features: Annotated[
+        Path | None, typer.Option(metavar="NPZ", help="Write what is seen and heard, as vectors: a file or a folder.")
+    ] = None,
     detector: Annotated[Path | None, typer.Option(metavar="ONNX", help="A YuNet face detector.")] = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -70,11 +74,14 @@ def sync(
 
     Many: ls clips/*.mp4 | sslkit sync - --method cca --json
     """
-    with telling(as_json) as output:
+    with telling(as_json) as output, output.progress() as progress:
         from sslkit import jobs
 
         chosen = [Path(video) for video in listed(videos)]
-        failed = output.results(jobs.sync(chosen, weights, method, fix, reach_frames, detector, device, plot))
+        found = jobs.sync(
+            chosen, weights, method, fix, reach_frames, detector, device, plot, stream, features, progress
+        )
+        failed = output.results(found)
     if failed:
         raise typer.Exit(1)
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sslkit.demos.stages import Stages
 from sslkit.media import faces, read, shots
 from sslkit.media.faces import Track
 from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES
@@ -51,20 +52,22 @@ class Faces:
     refused: list[Refused]
 
 
-def followed(video: Path, least_frames: int, least_px: int, find: faces.Finder) -> Faces:
+def followed(video: Path, least_frames: int, least_px: int, find: faces.Finder, stages: Stages | None = None) -> Faces:
     """Follow the faces of a video; those that are seen too shortly, too small or from the side are refused."""
-    about = read.probe(video)
+    about, stages = read.probe(video), stages or Stages()
     scale = min(1.0, _DETECT_PX / min(about.height, about.width))
     side_px = round(min(about.height, about.width) * scale) // 2 * 2
     found, cuts, seen = [], shots.Cuts(FPS), 0
     changes: list[int] = []
-    for chunk in read.video_chunks(video, FPS, side_px, _CHUNK_FRAMES):
-        changes += cuts.add(chunk)
-        for number in range(-seen % _LOOK_EVERY, len(chunk), _LOOK_EVERY):
-            boxes = find(chunk[number])
-            boxes[:, :4] *= min(about.height, about.width) / side_px
-            found.append((seen + number, boxes))
+    for chunk in stages.drawn("decode", read.video_chunks(video, FPS, side_px, _CHUNK_FRAMES)):
+        with stages.stage("faces"):
+            changes += cuts.add(chunk)
+            for number in range(-seen % _LOOK_EVERY, len(chunk), _LOOK_EVERY):
+                boxes = find(chunk[number])
+                boxes[:, :4] *= min(about.height, about.width) / side_px
+                found.append((seen + number, boxes))
         seen += len(chunk)
+        stages.reached(seen, round(about.duration_s * FPS), f"{video.name}: faces")
     tracks = faces.follow(found, seen, changes)
     refused = [Refused(track, why) for track in tracks if (why := _why_not(track, least_frames, least_px))]
     return Faces(seen, [track for track in tracks if all(track is not one.track for one in refused)], refused)
@@ -81,17 +84,19 @@ def _why_not(track: Track, least_frames: int, least_px: int) -> str | None:
 
 
 @torch.inference_mode()
-def seen(video: Path, tracks: Sequence[Track], see: See, side_px: int, part: faces.Part) -> list[Tensor]:
+def seen(
+    video: Path, tracks: Sequence[Track], see: See, side_px: int, part: faces.Part, stages: Stages | None = None
+) -> list[Tensor]:
     """Vectors of each track, (T - 4, D): vector t is of its frames t .. t + 4."""
-    watched = [_Watched(track, see) for track in tracks]
-    for first, chunk, scale in _large(video):
-        for one in watched:
-            track = one.track
-            begin, end = max(first, track.start), min(first + len(chunk), track.end)
-            if begin < end:
-                boxes = track.boxes[begin - track.start : end - track.start] * scale
-                one.add(faces.crops(chunk[begin - first : end - first], boxes, side_px, part))
-    return [one.vectors() for one in watched]
+    stages, watched = stages or Stages(), [_Watched(track, see) for track in tracks]
+    until = max((track.end for track in tracks), default=0)
+    for first, chunk, scale in stages.drawn("decode", _large(video, until)):
+        with stages.stage("features"):
+            for one in watched:
+                one.add(first, chunk, scale, side_px, part)
+        stages.reached(first + len(chunk), until, f"{video.name}: mouths")
+    with stages.stage("features"):
+        return [one.vectors() for one in watched]
 
 
 class _Watched:
@@ -103,9 +108,14 @@ class _Watched:
         self._before = 0  # of the frames held: only context
         self._found: list[Tensor] = []
 
-    def add(self, cut: Frames) -> None:
-        """The next frames; most are judged when more have come."""
-        self._held.append(cut)
+    def add(self, first: int, chunk: Frames, scale: float, side_px: int, part: faces.Part) -> None:
+        """The next frames of the video, the number of the first; most are judged when more have come."""
+        track = self.track
+        begin, end = max(first, track.start), min(first + len(chunk), track.end)
+        if begin >= end:
+            return
+        boxes = track.boxes[begin - track.start : end - track.start] * scale
+        self._held.append(faces.crops(chunk[begin - first : end - first], boxes, side_px, part))
         if sum(map(len, self._held)) >= self._before + _JUDGED_FRAMES + _SLACK_FRAMES:
             self._judge(_SLACK_FRAMES)
 
@@ -124,42 +134,54 @@ class _Watched:
         self._held, self._before = [clip[keep:]], end - keep
 
 
-def _large(video: Path) -> Iterator[tuple[int, Frames, float]]:
-    """(number of the first frame, frames, their scale) of chunks large enough to cut faces out."""
+def _large(video: Path, until: int) -> Iterator[tuple[int, Frames, float]]:
+    """(number of the first frame, frames, their scale) of chunks large enough to cut faces out, up to a frame."""
     about = read.probe(video)
     short = min(about.height, about.width)
     side_px = min(short, _LARGEST_PX) // 2 * 2
     first = 0
-    for chunk in read.video_chunks(video, FPS, side_px, _CHUNK_FRAMES):
+    for chunk in read.video_chunks(video, FPS, side_px, _CHUNK_FRAMES, end_s=until / FPS):
         yield first, chunk, side_px / short
         first += len(chunk)
 
 
 @torch.inference_mode()
-def heard(video: Path, frames: int, hear: Hear) -> Tensor:
+def heard(video: Path, frames: int, hear: Hear, stream: int = 0, stages: Stages | None = None) -> Tensor:
     """Vectors of the sound of so many frames, (frames - 4, D): vector t is heard with the frames t .. t + 4.
 
-    Where there is not a single sound, as after the end of the sound stream, vectors are not numbers.
+    Where there is not a single sound, as after the end of the sound stream, vectors are not numbers. stream: which of
+    several sounds, from 0.
     """
-    # A window of sound is a little longer than five frames, with the same middle.
-    early_s = (WINDOW - WINDOW_FRAMES * HOP) / 2 / RATE_HZ
-    found = []
+    stages, found = stages or Stages(), []
+    sound = _Sound(video, stream, frames)
     for first in range(0, max(0, frames - WINDOW_FRAMES + 1), _JUDGED_FRAMES):
         last = min(first + _JUDGED_FRAMES, frames - WINDOW_FRAMES + 1)
         # Some more on either side, so that the windows at the edges of a chunk hear what they would hear in the whole.
         begin, end = max(0, first - _SLACK_FRAMES), last + _SLACK_FRAMES
-        samples = (end - begin - 1) * HOP + WINDOW
-        sound = _sound(video, begin / FPS - early_s, samples)
-        vectors = hear(torch.from_numpy(sound)[None]).cpu()
-        silent = torch.from_numpy(np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[::HOP].any(1)).logical_not()
-        vectors[silent] = torch.nan
+        with stages.stage("decode"):
+            samples = sound.windows(begin, end)
+        with stages.stage("features"):
+            vectors = hear(torch.from_numpy(samples)[None]).cpu()
+            silent = ~np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP].any(1)
+            vectors[torch.from_numpy(silent)] = torch.nan
         found.append(vectors[first - begin : last - begin])
     return torch.cat(found) if found else torch.zeros(0, 1)
 
 
-def _sound(video: Path, start_s: float, samples: int) -> NDArray[np.int16]:
-    """Sound from a time that may lie a little before the first picture; zeros where there is none."""
-    begin_s = max(0.0, start_s)
-    missing = round((begin_s - start_s) * RATE_HZ)
-    sound = read.sound(video, RATE_HZ, begin_s, begin_s + (samples - missing) / RATE_HZ)
-    return np.pad(sound, (missing, samples - missing - len(sound)))
+class _Sound:
+    """The sound of a video, decoded once from its beginning to its end and held no longer than it is needed."""
+
+    def __init__(self, video: Path, stream: int, frames: int) -> None:
+        # A window of sound is a little longer than five frames, with the same middle.
+        early_s = (WINDOW - WINDOW_FRAMES * HOP) / 2 / RATE_HZ
+        end_s = (frames + 2 * _SLACK_FRAMES) / FPS
+        self._pieces = read.sound_chunks(video, RATE_HZ, _JUDGED_FRAMES / FPS, -early_s, end_s, stream)
+        self._held, self._first = np.zeros(0, np.int16), 0
+
+    def windows(self, begin: int, end: int) -> NDArray[np.int16]:
+        """The samples of the windows begin .. end - 1, each beginning not before the last; zeros after the end."""
+        first, last = begin * HOP, (end - 1) * HOP + WINDOW
+        self._held, self._first = self._held[first - self._first :], first
+        while len(self._held) < last - first and (piece := next(self._pieces, None)) is not None:
+            self._held = np.concatenate([self._held, piece])
+        return np.pad(self._held[: last - first], (0, max(0, last - first - len(self._held))))

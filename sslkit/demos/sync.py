@@ -10,7 +10,6 @@ this package; a training-free method, how open the mouth is against onsets of th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sslkit import files
 from sslkit.demos import people
+from sslkit.demos.stages import Progress, Stages
 from sslkit.demos.watchers import Watcher
 from sslkit.errors import WorkError
 from sslkit.media import faces, read
@@ -61,35 +62,106 @@ class Heard:
     squared: bool
 
 
-def sync(video: Path, watcher: Watcher, settings: SyncSettings, find: faces.Finder) -> Result:
-    """Measure a video; see `Result.fields` in the README (`offset_s` is positive where the sound is late).
+@dataclass(frozen=True)
+class Observed:
+    """What was seen and heard of a video.
 
-    Raises WorkError for a file without pictures or without sound.
+    sights: vectors of each track, (T - 4, D), the first of its first five frames. sound: of the video, (frames - 4, D).
+    stream: of several sounds, the one that was heard, from 0. squared: as the watcher.
     """
-    began = time.perf_counter()
-    about = read.probe(video)
+
+    video: Path
+    about: read.Probe
+    found: people.Faces
+    sights: list[Tensor]
+    sound: Tensor
+    stream: int
+    squared: bool
+
+
+def sync(
+    video: Path,
+    watcher: Watcher,
+    settings: SyncSettings,
+    find: faces.Finder,
+    stream: int = 0,
+    progress: Progress | None = None,
+) -> Result:
+    """Observe a video and measure it; see `observe` and `measured`."""
+    stages = Stages(progress)
+    return measured(observe(video, watcher, settings, find, stream, stages), settings, stages)
+
+
+def observe(
+    video: Path,
+    watcher: Watcher,
+    settings: SyncSettings,
+    find: faces.Finder,
+    stream: int = 0,
+    stages: Stages | None = None,
+) -> Observed:
+    """Follow the faces of a video, and see and hear it. stream: which of several sounds, from 0.
+
+    Raises WorkError for a file without pictures or without that sound.
+    """
+    with (stages := stages or Stages()).stage("decode"):
+        about = read.probe(video, stream)
     if not about.has_video or not about.has_sound:
-        raise WorkError(f"{video} has no {'pictures' if about.has_sound else 'sound'}: there is nothing to compare.")
-    found = people.followed(video, _least(settings), settings.least_px, find)
-    heard = _measured(video, found, watcher, settings) if found.tracks else []
-    offset, confidence = _together(heard, settings)
+        missing = "pictures" if about.has_sound else f"sound stream {stream + 1}" if stream else "sound"
+        raise WorkError(f"{video} has no {missing}: there is nothing to compare.")
+    found = people.followed(video, _least(settings), settings.least_px, find, stages)
+    sights = people.seen(video, found.tracks, watcher.see, watcher.side_px, watcher.part, stages)
+    sound = people.heard(video, found.frames, watcher.hear, stream, stages)
+    return Observed(video, about, found, sights, sound, stream, watcher.squared)
+
+
+def measured(observed: Observed, settings: SyncSettings, stages: Stages | None = None) -> Result:
+    """By how much the sound is late; see `Result.fields` in the README (`offset_s` is positive where it is)."""
+    about, found = observed.about, observed.found
+    with (stages := stages or Stages()).stage("search"):
+        heard = searched(observed, settings)
+        offset, confidence = _together(heard, settings)
     covered = sum(one.rows for one in heard) / max(1, found.frames)
     return Result(
         name="sync",
         fields={
-            "input": str(video),
+            "input": str(observed.video),
             "offset_s": None if offset is None else round(offset / FPS, 3),
             "offset_frames": offset,
             "fps": FPS,
             "confidence": round(confidence, 4),
             "verdict": _verdict(offset, bool(found.tracks), settings),
             "container_offset_s": round(about.sound_start_s - about.video_start_s, 4),
+            "stream": observed.stream + 1,
+            "streams": about.sounds,
             "coverage": round(min(1.0, covered), 4),
             "tracks": [_told(one) for one in heard],
+            "spent_s": {stage: round(spent_s, 3) for stage, spent_s in stages.seconds.items()},
         },
-        notes=_notes(video, found, heard, offset, settings),
-        seconds=time.perf_counter() - began,
+        notes=_notes(observed, heard, offset, settings),
+        seconds=sum(stages.seconds.values()),
     )
+
+
+def searched(observed: Observed, settings: SyncSettings) -> list[Heard]:
+    """What each track says."""
+    tracks = zip(observed.found.tracks, observed.sights, strict=True)
+    return [_searched(track, sight, observed.sound, settings, observed.squared) for track, sight in tracks]
+
+
+def keep_vectors(observed: Observed, path: Path) -> None:
+    """Write what was seen and heard, for reading lips for instance, as .npz; nothing is ever half written.
+
+    `fps`; `sound` (frames - 4, D), vector t of the time of the video's frames t .. t + 4, not numbers where it is
+    silent; for each face k, `sight_k` (T, D), the same of its frames, `start_k`, its first, and `boxes_k` (T + 4, 4) in
+    pixels of the video. All vectors float32.
+    """
+    arrays: dict[str, Any] = {"fps": np.float32(FPS), "sound": observed.sound.numpy().astype(np.float32)}
+    for number, (track, sight) in enumerate(zip(observed.found.tracks, observed.sights, strict=True)):
+        arrays |= {f"sight_{number}": sight.numpy().astype(np.float32), f"start_{number}": np.int64(track.start)}
+        arrays[f"boxes_{number}"] = track.boxes
+    with files.replacing(path) as file:
+        np.savez(file, **arrays)
 
 
 def vectors(
@@ -109,15 +181,6 @@ def vectors(
 def _least(settings: SyncSettings) -> int:
     """Frames that a track must have."""
     return max(round(settings.least_s * FPS), 2 * settings.reach_frames + WINDOW_FRAMES + 1)
-
-
-def _measured(video: Path, found: people.Faces, watcher: Watcher, settings: SyncSettings) -> list[Heard]:
-    sights = people.seen(video, found.tracks, watcher.see, watcher.side_px, watcher.part)
-    sound = people.heard(video, found.frames, watcher.hear)
-    return [
-        _searched(track, sight, sound, settings, watcher.squared)
-        for track, sight in zip(found.tracks, sights, strict=True)
-    ]
 
 
 def _searched(track: Track, sight: Tensor, sound: Tensor, settings: SyncSettings, squared: bool) -> Heard:
@@ -181,11 +244,9 @@ def _told(one: Heard) -> dict[str, Any]:
     }
 
 
-def _notes(
-    video: Path, found: people.Faces, heard: list[Heard], offset: int | None, settings: SyncSettings
-) -> list[str]:
+def _notes(observed: Observed, heard: list[Heard], offset: int | None, settings: SyncSettings) -> list[str]:
     """What a person would want to know beside the numbers."""
-    notes = []
+    notes, video, found = [], observed.video, observed.found
     if offset is not None:
         way = "late: play it earlier" if offset > 0 else "early: play it later"
         far = f"{abs(offset) / FPS:.2f} s ({abs(offset)} frames of 1/25 s) {way} by as much"
@@ -199,4 +260,9 @@ def _notes(
         notes.append(f"{video}: {len(found.refused)} faces were not judged ({reasons}).")
     if not found.tracks and not found.refused:
         notes.append(f"{video}: no face was found.")
+    if observed.about.sounds > 1:
+        notes.append(
+            f"{video} has {observed.about.sounds} sound streams, of which number {observed.stream + 1} was measured: "
+            "--stream chooses."
+        )
     return notes

@@ -10,6 +10,7 @@ from typing import Literal
 
 from sslkit.data.layouts.base import media_files
 from sslkit.demos import sync as demo
+from sslkit.demos.stages import Stages
 from sslkit.demos.sync import SyncSettings
 from sslkit.demos.watchers import Opening, Trained, Watcher
 from sslkit.engine.device import pick, place
@@ -45,6 +46,9 @@ def sync(
     detector: Path | None = None,
     device: str = "auto",
     plot: Path | None = None,
+    stream: int = 1,
+    features: Path | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Result]:
     """By how much the sound of each video is late; one that cannot be measured gives a result with an error.
 
@@ -52,19 +56,25 @@ def sync(
     none. fix: a file (of one video) or a folder for
     copies in which the sound is in time, measured again as `fixed_offset_s`. reach_frames: the largest offset that is
     looked for, in frames of 1/25 s. detector: a YuNet face detector, .onnx. plot: a page with the distance of each face
-    at every offset, written after the last video.
+    at every offset, written after the last video. stream: which sound of a file that holds several, from 1. features: a
+    file (of one video) or a folder for what was seen and heard, as vectors: see `demos.sync.keep_vectors`.
     """
     watcher = _watcher(weights, method, device)
     settings, find = (
         SyncSettings(reach_frames=reach_frames, sure=_SURE_SQUARED if watcher.squared else _SURE[method]),
         faces.finder(detector),
     )
-    targets, charts = _targets(videos, fix), []
-    for video in videos:
+    targets, kept, charts = _targets(videos, fix), _targets(videos, features, ".npz"), []
+    for video in map(Path, videos):
         try:
-            result = demo.sync(Path(video), watcher, settings, find)
+            stages = Stages(progress)
+            observed = demo.observe(video, watcher, settings, find, stream - 1, stages)
+            result = demo.measured(observed, settings, stages)
+            if features is not None:
+                demo.keep_vectors(observed, kept[video])
+                result.files["features"] = str(kept[video])
             if fix is not None:
-                _fixed(result, Path(video), targets[Path(video)], watcher, settings, find)
+                _fixed(result, observed, targets[video], watcher, settings, find)
             charts += _charts(result)
             yield result
         except SslkitError as error:
@@ -152,33 +162,44 @@ def offsets_measured(
     )
 
 
-def _targets(videos: Sequence[Path], fix: Path | None) -> dict[Path, Path]:
-    """Where the mended copy of each video goes. Raises UserError before anything is measured."""
-    if fix is None:
+def _targets(videos: Sequence[Path], out: Path | None, suffix: str | None = None) -> dict[Path, Path]:
+    """The file for each video: `out`, or one in the folder `out`, by the name of the video with another suffix.
+
+    Raises UserError before anything is measured.
+    """
+    if out is None:
         return {}
-    folder = fix.is_dir() or len(videos) > 1 or not fix.suffix
-    targets = {Path(video): fix / Path(video).name if folder else fix for video in videos}
+    folder = out.is_dir() or len(videos) > 1 or not out.suffix
+    names = {Path(video): Path(video).with_suffix(suffix).name if suffix else Path(video).name for video in videos}
+    targets = {video: out / name if folder else out for video, name in names.items()}
     if len(set(targets.values())) < len(targets):
-        raise UserError(f"Two of the videos have the same name, so both cannot be mended into {fix}: do them apart.")
+        raise UserError(f"Two of the videos would be written to one file in {out}, by their names: do them apart.")
     there = next((path for path in targets.values() if path.exists()), None)
     if there is not None:
-        raise UserError(f"{there} is already there: move it away or give another --fix.")
-    if folder:
-        fix.mkdir(parents=True, exist_ok=True)
+        raise UserError(f"{there} is already there: move it away or name another.")
+    try:
+        (out if folder else out.parent).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be made ({error.strerror}): name another.") from error
     return targets
 
 
 def _fixed(
-    result: Result, video: Path, target: Path, watcher: Watcher, settings: SyncSettings, find: faces.Finder
+    result: Result,
+    observed: demo.Observed,
+    target: Path,
+    watcher: Watcher,
+    settings: SyncSettings,
+    find: faces.Finder,
 ) -> None:
     """Write the copy, and measure it again; both are told in the result."""
-    offset_s = result.fields["offset_s"]
+    offset_s, video = result.fields["offset_s"], observed.video
     if not offset_s:
         why = "the sound is in time" if offset_s == 0 else "the offset was not found"
         result.notes.append(f"{video}: {why}, so nothing was written.")
         return
-    remux.with_sound_moved(video, target, -offset_s)
-    again = demo.sync(target, watcher, settings, find)
+    remux.with_sound_moved(video, target, -offset_s, observed.stream)
+    again = demo.sync(target, watcher, settings, find, observed.stream)
     result.fields |= {"fixed": str(target), "fixed_offset_s": again.fields["offset_s"]}
     result.files["fixed"] = str(target)
     measured = again.fields["offset_s"]

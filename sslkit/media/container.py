@@ -86,11 +86,11 @@ def video_stream(container: InputContainer) -> Any:
     return None
 
 
-def sound_stream(container: InputContainer) -> Any:
-    """The first stream of sound, None if there is none."""
-    if not container.streams.audio:
+def sound_stream(container: InputContainer, number: int = 0) -> Any:
+    """The stream of sound of that number, from 0, None if there is none."""
+    if number >= len(container.streams.audio):
         return None
-    stream = container.streams.audio[0]
+    stream = container.streams.audio[number]
     _decoder(stream)
     return stream
 

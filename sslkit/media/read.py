@@ -23,8 +23,8 @@ class Probe:
     """What a media file holds.
 
     width, height: pixels after rotation. fps: average. duration_s: of the video, else of the sound. frames: estimate.
-    rate_hz: of the sound. video_start_s, sound_start_s: when the first picture is shown and the first sample heard, on
-    the file's own clock. What a file does not have is 0.
+    rate_hz: of the sound. sounds: how many streams of it. video_start_s, sound_start_s: when the first picture is shown
+    and the first sample heard, on the file's own clock. What a file does not have is 0.
     """
 
     has_video: bool
@@ -35,6 +35,7 @@ class Probe:
     duration_s: float = 0.0
     frames: int = 0
     rate_hz: int = 0
+    sounds: int = 0
     video_start_s: float = 0.0
     sound_start_s: float = 0.0
 
@@ -48,9 +49,12 @@ class Video:
     start_s: float
 
 
-def probe(path: Source) -> Probe:
-    """What a file holds, found by decoding its first picture and first block of sound. Raises WorkError."""
-    sight, sound = _probe_video(path), _probe_sound(path)
+def probe(path: Source, stream: int = 0) -> Probe:
+    """What a file holds, found by decoding its first picture and first block of sound. Raises WorkError.
+
+    stream: which of several sounds is told of, from 0.
+    """
+    sight, sound = _probe_video(path), _probe_sound(path, stream)
     if not sight and not sound:
         raise WorkError(f"{name(path)} has neither a video stream nor a sound stream.")
     return Probe(has_video=bool(sight), has_sound=bool(sound), **(sound | sight))
@@ -75,14 +79,14 @@ def _probe_video(path: Source) -> dict[str, Any]:
     return about | {"frames": frames, "video_start_s": first[0]}
 
 
-def _probe_sound(path: Source) -> dict[str, Any]:
+def _probe_sound(path: Source, number: int) -> dict[str, Any]:
     with opened(path) as container:
-        stream = sound_stream(container)
+        stream = sound_stream(container, number)
         first = next(decoded(container, stream), None) if stream is not None else None
         if first is None:
             return {}
-        duration_s = _duration_s(container, stream)
-        return {"rate_hz": int(first[1].sample_rate), "sound_start_s": first[0], "duration_s": duration_s}
+        about = {"duration_s": _duration_s(container, stream), "sounds": len(container.streams.audio)}
+        return about | {"rate_hz": int(first[1].sample_rate), "sound_start_s": first[0]}
 
 
 def _duration_s(container: Any, stream: Any) -> float:
@@ -249,18 +253,21 @@ def _check(indices: Sequence[int], count: int) -> None:
         raise WorkError(f"Picture {wrong[0]} was asked for in a clip that has {count} pictures.")
 
 
-def sound(source: Source, rate_hz: int, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray:
+def sound(
+    source: Source, rate_hz: int, start_s: float = 0.0, end_s: float | None = None, stream: int = 0
+) -> np.ndarray:
     """Sound as (N,) int16 mono at `rate_hz`, on the clock of the pictures.
 
     Sample n is heard at start_s + n / rate_hz after the video's first picture (in a file without video: after its own
     first sample), as exactly as the container keeps times: Matroska rounds them to a millisecond. Where the sound
-    starts later or pauses there are zeros; end_s None is where the sound ends. Raises WorkError if the file has none.
+    starts later or pauses there are zeros; end_s None is where the sound ends. stream: which of several, from 0. Raises
+    WorkError if the file has none.
     """
-    return soundtrack.mono(source, rate_hz, start_s, end_s)
+    return soundtrack.mono(source, rate_hz, start_s, end_s, stream)
 
 
 def sound_chunks(
-    source: Source, rate_hz: int, chunk_s: float, start_s: float = 0.0, end_s: float | None = None
+    source: Source, rate_hz: int, chunk_s: float, start_s: float = 0.0, end_s: float | None = None, stream: int = 0
 ) -> Iterator[np.ndarray]:
     """The same samples as `sound` in pieces of `chunk_s`, the last one shorter, until it ends: for long files."""
-    return soundtrack.chunks(source, rate_hz, max(1, round(chunk_s * rate_hz)), start_s, end_s)
+    return soundtrack.chunks(source, rate_hz, max(1, round(chunk_s * rate_hz)), start_s, end_s, stream)

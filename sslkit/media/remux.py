@@ -13,8 +13,10 @@ from sslkit.errors import UserError, WorkError
 from sslkit.media.container import opened
 
 
-def with_sound_moved(source: Path, target: Path, by_s: float) -> None:
+def with_sound_moved(source: Path, target: Path, by_s: float, sound: int | None = None) -> None:
     """Write a copy of a file whose sound is heard `by_s` later (earlier where negative); all streams are kept as coded.
+
+    sound: which of several streams of sound is moved, from 0; None moves all of them.
 
     The times of sound packets move by whole ticks of their stream, which are at most a sample or a millisecond. Players
     hear no sound until the first packet of a sound that is moved later. Raises UserError when `target` exists or its
@@ -25,13 +27,14 @@ def with_sound_moved(source: Path, target: Path, by_s: float) -> None:
     partial = target.with_name(f".{target.stem}.partial{target.suffix}")
     try:
         with opened(source) as given:
-            _copied(given, partial, target, by_s)
+            _copied(given, partial, target, by_s, sound)
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _copied(given: Any, partial: Path, target: Path, by_s: float) -> None:
+def _copied(given: Any, partial: Path, target: Path, by_s: float, sound: int | None) -> None:
+    moved = {stream.index for number, stream in enumerate(given.streams.audio) if sound in (None, number)}
     streams = [stream for stream in given.streams if stream.type in ("video", "audio", "subtitle")]
     try:
         with av.open(str(partial), "w") as copy:
@@ -39,7 +42,7 @@ def _copied(given: Any, partial: Path, target: Path, by_s: float) -> None:
             for stream in streams:
                 into[stream.index].metadata.update(stream.metadata)
             copy.metadata.update(given.metadata)
-            for packet in _packets(given, streams, by_s):
+            for packet in _packets(given, streams, moved, by_s):
                 packet.stream = into[packet.stream.index]
                 copy.mux(packet)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -52,10 +55,10 @@ def _copied(given: Any, partial: Path, target: Path, by_s: float) -> None:
         ) from error
 
 
-def _packets(given: Any, streams: list[Any], by_s: float) -> Iterator[Any]:
-    """All packets in the order of the file, those of sound with their times moved."""
+def _packets(given: Any, streams: list[Any], moved: set[int], by_s: float) -> Iterator[Any]:
+    """All packets in the order of the file, those of the streams `moved` with other times."""
     for packet in _timed(given.demux(streams)):
-        if packet.stream.type == "audio":
+        if packet.stream.index in moved:
             ticks = round(by_s / float(packet.time_base))
             packet.dts += ticks
             packet.pts = None if packet.pts is None else packet.pts + ticks

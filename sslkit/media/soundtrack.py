@@ -23,9 +23,9 @@ _RUN_IN_S = 0.5
 _RUN_OUT_S = 0.1
 
 
-def mono(source: Source, rate_hz: int, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray:
+def mono(source: Source, rate_hz: int, start_s: float = 0.0, end_s: float | None = None, stream: int = 0) -> np.ndarray:
     """Sound as (N,) int16 at `rate_hz`, sample 0 at `start_s` on the clock of the pictures: see `read.sound`."""
-    pieces = list(_heard_from(source, rate_hz, start_s, end_s))
+    pieces = list(_heard_from(source, rate_hz, start_s, end_s, stream))
     ours = np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
     if end_s is None:
         return ours
@@ -34,12 +34,12 @@ def mono(source: Source, rate_hz: int, start_s: float = 0.0, end_s: float | None
 
 
 def chunks(
-    source: Source, rate_hz: int, chunk: int, start_s: float = 0.0, end_s: float | None = None
+    source: Source, rate_hz: int, chunk: int, start_s: float = 0.0, end_s: float | None = None, stream: int = 0
 ) -> Iterator[np.ndarray]:
     """The same samples by the `chunk`, the last ones fewer, for sound of any length; it ends where the sound does."""
     left = None if end_s is None else max(0, round(end_s * rate_hz) - round(start_s * rate_hz))
     held = np.zeros(0, np.int16)
-    for piece in _heard_from(source, rate_hz, start_s, end_s):
+    for piece in _heard_from(source, rate_hz, start_s, end_s, stream):
         held = np.concatenate([held, piece[:left]])
         left = None if left is None else max(0, left - len(piece))
         while len(held) >= chunk:
@@ -49,9 +49,9 @@ def chunks(
         yield held
 
 
-def _heard_from(source: Source, rate_hz: int, start_s: float, end_s: float | None) -> Iterator[np.ndarray]:
+def _heard_from(source: Source, rate_hz: int, start_s: float, end_s: float | None, stream: int) -> Iterator[np.ndarray]:
     """Pieces (N,) int16 at `rate_hz` from `start_s` to the end of the sound or a little after `end_s`."""
-    zero_s, file_hz = _clock(source)
+    zero_s, file_hz = _clock(source, stream)
     first = round(start_s * rate_hz)
     # Starting on an instant where samples of both rates fall makes a window equal to that part of the whole.
     common = gcd(file_hz, rate_hz)
@@ -59,18 +59,20 @@ def _heard_from(source: Source, rate_hz: int, start_s: float, end_s: float | Non
     begin = block * (file_hz // common)
     end = None if end_s is None else round((end_s + _RUN_OUT_S) * file_hz)
     lead = first - block * (rate_hz // common)
-    for piece in _resampled(_timeline(source, file_hz, zero_s, begin, end), file_hz, rate_hz):
+    blocks = ((time_s - zero_s, frame) for time_s, frame in _heard(source, zero_s + begin / file_hz, stream))
+    for piece in _resampled(_timeline(blocks, name(source), file_hz, begin, end), file_hz, rate_hz):
         yield piece[lead:]
         lead = max(0, lead - len(piece))
 
 
-def _clock(source: Source) -> tuple[float, int]:
+def _clock(source: Source, stream: int) -> tuple[float, int]:
     """When the clock of the pictures (without any: of the sound) starts in the file's own time; the sound's rate."""
     with opened(source) as container:
-        stream = sound_stream(container)
-        if stream is None:
-            raise WorkError(f"{name(source)} has no sound stream.")
-        heard = next(decoded(container, stream), None)
+        asked = sound_stream(container, stream)
+        if asked is None:
+            count = len(container.streams.audio)
+            raise WorkError(f"{name(source)} has {f'only {count} streams of sound' if count else 'no sound stream'}.")
+        heard = next(decoded(container, asked), None)
         if heard is None:
             raise WorkError(f"{name(source)} has a sound stream, but nothing of it can be decoded.")
         if heard[1].sample_rate > _HIGHEST_HZ:
@@ -82,22 +84,24 @@ def _clock(source: Source) -> tuple[float, int]:
     return (heard if shown is None else shown)[0], heard[1].sample_rate
 
 
-def _timeline(source: Source, file_hz: int, zero_s: float, begin: int, end: int | None) -> Iterator[np.ndarray]:
-    """Pieces of float32 sound that cover the samples [begin, end) without a gap; sample 0 is at `zero_s`.
+def _timeline(
+    blocks: Iterator[tuple[float, Any]], file: str, file_hz: int, begin: int, end: int | None
+) -> Iterator[np.ndarray]:
+    """Pieces of float32 sound that cover the samples [begin, end) without a gap, from blocks (time_s, frame).
 
     Blocks follow each other by their length; only where timestamps say otherwise by more than rounding is there a
     pause, filled with zeros, or an overlap, cut off.
     """
     cursor, running = begin, None
-    for time_s, frame in _heard(source, zero_s + begin / file_hz):
+    for time_s, frame in blocks:
         samples = _float_mono(frame)
         if frame.sample_rate != file_hz:
-            raise WorkError(f"{name(source)} changes its sampling rate at {time_s:.1f} s, which is not supported.")
-        stamped = round((time_s - zero_s) * file_hz)
+            raise WorkError(f"{file} changes its sampling rate at {time_s:.1f} s, which is not supported.")
+        stamped = round(time_s * file_hz)
         start = stamped if running is None or abs(stamped - running) > _PAUSE_S * file_hz else running
         running = start + len(samples)
         if start - cursor > _LONGEST_GAP_S * file_hz:
-            raise WorkError(f"{name(source)} has a pause of more than ten minutes in its sound at {time_s:.1f} s.")
+            raise WorkError(f"{file} has a pause of more than ten minutes in its sound at {time_s:.1f} s.")
         piece = np.concatenate([np.zeros(max(0, start - cursor), np.float32), samples[max(0, cursor - start) :]])
         piece = piece if end is None else piece[: max(0, end - cursor)]
         cursor += len(piece)
@@ -106,10 +110,10 @@ def _timeline(source: Source, file_hz: int, zero_s: float, begin: int, end: int 
             return
 
 
-def _heard(source: Source, from_s: float) -> Iterator[tuple[float, Any]]:
+def _heard(source: Source, from_s: float, number: int) -> Iterator[tuple[float, Any]]:
     """Blocks (time_s, frame) from before `from_s`; from the beginning where the container cannot seek well."""
     with opened(source) as container:
-        stream = sound_stream(container)
+        stream = sound_stream(container, number)
         frames = decoded(container, stream)
         if from_s <= 0:
             yield from frames
@@ -123,7 +127,7 @@ def _heard(source: Source, from_s: float) -> Iterator[tuple[float, Any]]:
             yield from chain([first], frames)
             return
     with opened(source) as container:
-        yield from decoded(container, sound_stream(container))
+        yield from decoded(container, sound_stream(container, number))
 
 
 def _float_mono(frame: Any) -> np.ndarray:

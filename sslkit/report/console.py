@@ -92,7 +92,8 @@ class Output:
                 elif error is not None:
                     self.each(result)
                 else:
-                    rows.append({**result.fields, **result.metrics, **result.files})
+                    brief = {key: value for key, value in result.fields.items() if not isinstance(value, Mapping)}
+                    rows.append({**brief, **result.metrics, **result.files})
                     notes += result.notes
         finally:
             self.table(rows)

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -180,8 +181,55 @@ def test_pieces_of_a_long_track_are_seen_with_what_is_around_them(tmp_path, monk
     torch.testing.assert_close(pieces, whole)
 
 
+def with_second_sound(path, other, target) -> None:
+    """The pictures and sound of one file, and the sound of another as a second stream."""
+    with av.open(str(path)) as one, av.open(str(other)) as two, av.open(str(target), "w") as copy:
+        streams = [one.streams.video[0], one.streams.audio[0], two.streams.audio[0]]
+        into = [copy.add_stream_from_template(stream) for stream in streams]
+        for source, chosen in ((one, streams[:2]), (two, streams[2:])):
+            for packet in source.demux(chosen):
+                if packet.dts is not None:
+                    packet.stream = into[streams.index(packet.stream)]
+                    copy.mux(packet)
+
+
+def test_the_stream_that_is_asked_for_is_measured_and_it_alone_is_mended(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.faces, "finder", lambda _: everywhere)
+    path = tmp_path / "two.mkv"
+    with_second_sound(coded(tmp_path, 3, name="a.mkv"), coded(tmp_path, -8, name="b.mkv"), path)
+    (first,) = jobs.sync([path])
+    assert (first.fields["offset_frames"], first.fields["stream"], first.fields["streams"]) == (3, 1, 2)
+    assert "has 2 sound streams, of which number 1 was measured: --stream chooses" in first.notes[-1]
+    (second,) = jobs.sync([path], stream=2, fix=tmp_path / "mended.mkv")
+    assert (second.fields["offset_frames"], second.fields["fixed_offset_s"]) == (-8, 0)
+    (first,) = jobs.sync([tmp_path / "mended.mkv"])
+    assert first.fields["offset_frames"] == 3
+    (none,) = jobs.sync([path], stream=3)
+    assert "has no sound stream 3" in none.fields["error"]
+
+
+def test_what_was_seen_and_heard_is_kept(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.faces, "finder", lambda _: everywhere)
+    path = coded(tmp_path, 2)
+    told = []
+    (result,) = jobs.sync([path], features=tmp_path / "kept", progress=lambda *state: told.append(state))
+    assert result.files["features"] == str(tmp_path / "kept" / "v.npz")
+    with np.load(result.files["features"], allow_pickle=False) as kept:
+        assert kept["fps"] == 25 and kept["start_0"] == 0 and kept["boxes_0"].shape[1] == 4
+        sight, sound = kept["sight_0"][:, 0], kept["sound"][:, 0]
+        assert sight.dtype == np.float32 and len(sight) == len(kept["boxes_0"]) - 4 and len(sound) == FRAMES - 4
+    drawn = np.random.default_rng(0).uniform(0.1, 1, FRAMES)
+    assert np.corrcoef(sight, drawn[2:-2][: len(sight)])[0, 1] > 0.99
+    assert np.corrcoef(sound[8:-8], np.roll(drawn, 2)[2:-2][8:-8])[0, 1] > 0.9
+    assert told[-1][0] == told[-1][1] and {"decode", "faces", "features", "search"} == set(result.fields["spent_s"])
+    with pytest.raises(UserError, match="v.npz is already there"):
+        next(jobs.sync([path], features=tmp_path / "kept"))
+
+
 def test_what_cannot_be_asked_is_said(tmp_path) -> None:
     with pytest.raises(UserError, match="leave --weights out"):
         next(jobs.sync([tmp_path / "a.mp4"], weights=tmp_path, method="cca"))
-    with pytest.raises(UserError, match="same name"):
+    with pytest.raises(UserError, match="Two of the videos would be written to one file in .*out"):
         next(jobs.sync([tmp_path / "a" / "v.mp4", tmp_path / "b" / "v.mp4"], method="cca", fix=tmp_path / "out"))

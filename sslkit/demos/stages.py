@@ -1,0 +1,43 @@
+"""What a demo spends its time on, and how far it is in a file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Progress = Callable[[int, int, str], None]
+
+
+class Stages:
+    """Seconds on the wall of each stage of the work on one file. progress: called with (done, total, what)."""
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """What happens within belongs to a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def drawn(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+        """The items; waiting for each belongs to a stage, what is done with them does not."""
+        source = iter(items)
+        while True:
+            with self.stage(name):
+                item = next(source, None)
+            if item is None:
+                return
+            yield item
+
+    def reached(self, done: int, total: int, what: str) -> None:
+        """Tell how far the work is."""
+        if self._progress is not None:
+            self._progress(min(done, total), total, what)
