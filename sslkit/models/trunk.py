@@ -33,6 +33,8 @@ TRUNKS: dict[str, tuple[str, str]] = {
     "soundnet": ("soundnet", "SoundNet"),
     "speech": ("lips", "Speech"),
     "speech_bands": ("lip_motion", "SpeechBands"),
+    "syncnet_sight": ("syncnet", "SyncNetSight"),
+    "syncnet_sound": ("syncnet", "SyncNetSound"),
     "tcam": ("tcam", "TCAM"),
 }
 

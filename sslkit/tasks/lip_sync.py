@@ -9,8 +9,10 @@ Source: Chung and Zisserman, "Out of time: automated lip sync in the wild", ACCV
 loss with margin 20); Chung, Chung, Kang, "Perfect match", ICASSP 2019, and joonson/syncnet_trainer (matching loss,
 scale 10 and bias -5 at the start).
 Departures: matching is the default, because the contrastive loss is known to stay where it began; both directions of
-matching are asked; one clip plays at one speed, drawn at random; vectors of the contrastive loss have length 1 times
-the margin. All negatives are from the same clip, so that nobody is recognised by face or voice. Where few people are
+matching are asked; one clip plays at one speed, drawn at random; of the contrastive loss all pairs of a clip that are
+out of time by `least_shift` to `most_shift` windows are negatives, and vectors have length 1 times the margin unless
+they are compared by distance, as published. All negatives are from the same clip, so that nobody is recognised by face
+or voice. Where few people are
 to learn from, linear networks can begin as canonical correlations of the training clips; their score is minus half the
 squared distance, which then is the logarithm of a likelihood.
 """
@@ -30,6 +32,7 @@ from torch.nn import functional as F
 from sslkit.models import trunk as trunks
 from sslkit.models.lip_motion import LipMotion, SpeechBands
 from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES, Lips, Speech
+from sslkit.models.syncnet import SyncNetSight, SyncNetSound
 from sslkit.ops.canonical import correlated
 from sslkit.ops.jitter import ClipRanges, draw_clip_jitter, jitter_clips
 from sslkit.ops.sound_jitter import SoundRanges, draw_sound_jitter, jitter_sound
@@ -48,17 +51,19 @@ class LipSyncSettings(TaskSettings):
     """sight_trunk, sound_trunk: the two networks; sight, sound: their settings. windows: how many of each a clip holds.
 
     slack: windows at either end of a clip that are cut but not asked about, for networks that look around.
-    compare: by the "cosine" of vectors, or by minus half their squared "distance", whose length then says how sure.
+    compare: by the "cosine" of vectors, or by their "distance": with the matching loss minus half its square, whose size
+        then says how sure, with the contrastive loss as published.
     start: "correlated" begins linear networks as canonical correlations of at most `fitted_samples` training samples,
         of which each class (a person) counts by its length to the power of `balance`.
 
-    loss: "matching" or "contrastive"; margin, least_shift: of the latter, in units of the vectors and in windows.
+    loss: "matching" or "contrastive"; margin, in units of the vectors, and least_shift and most_shift, in windows, are
+    of the latter.
     speeds: range of the factor by which a training clip is played faster. distort: pictures and sound of training
     clips, as `sslkit.ops.jitter` and `sslkit.ops.sound_jitter` do. crop_share: side of the central square that is used.
     """
 
-    sight_trunk: Literal["lips", "lip_motion"] = "lips"
-    sound_trunk: Literal["speech", "speech_bands"] = "speech"
+    sight_trunk: Literal["lips", "lip_motion", "syncnet_sight"] = "lips"
+    sound_trunk: Literal["speech", "speech_bands", "syncnet_sound"] = "speech"
     sight: dict[str, int | float | bool] = {}
     sound: dict[str, int | float | bool] = {}
     windows: int = 40
@@ -69,7 +74,8 @@ class LipSyncSettings(TaskSettings):
     balance: float = 0.5
     loss: Literal["matching", "contrastive"] = "matching"
     margin: float = 20.0
-    least_shift: int = 3
+    least_shift: int = Field(default=3, ge=1)
+    most_shift: int = 50
     speeds: tuple[float, float] = (0.9, 1.1)
     distort: bool = True
     flip: bool = True
@@ -77,8 +83,8 @@ class LipSyncSettings(TaskSettings):
 
     @model_validator(mode="after")
     def _go_together(self) -> LipSyncSettings:
-        if self.loss == "contrastive" and self.compare != "cosine":
-            raise ValueError("the contrastive loss compares vectors of one length: set compare to cosine")
+        if self.loss == "contrastive" and not self.least_shift <= min(self.most_shift, self.windows - 1):
+            raise ValueError("no two windows are so far apart: set least_shift below windows, and up to most_shift")
         if self.start == "correlated" and (self.sight_trunk, self.sound_trunk) != ("lip_motion", "speech_bands"):
             raise ValueError("only linear networks begin correlated: lip_motion and speech_bands")
         return self
@@ -117,8 +123,8 @@ class LipSync(Task):
         super().__init__()
         self.settings = settings
         self.classes = tuple(f"window {number}" for number in range(settings.windows))
-        self.sight = cast(Lips | LipMotion, trunks.build(settings.sight_trunk, settings.sight))
-        self.sound = cast(Speech | SpeechBands, trunks.build(settings.sound_trunk, settings.sound))
+        self.sight = cast(Lips | LipMotion | SyncNetSight, trunks.build(settings.sight_trunk, settings.sight))
+        self.sound = cast(Speech | SpeechBands | SyncNetSound, trunks.build(settings.sound_trunk, settings.sound))
         scale, bias = (10.0, -5.0) if settings.compare == "cosine" else (1.0, 0.0)
         self.scale, self.bias = nn.Parameter(torch.tensor(scale)), nn.Parameter(torch.tensor(bias))
         self.trunks = {"sight": self.sight, "sound": self.sound}
@@ -191,7 +197,7 @@ class LipSync(Task):
     @property
     def squared(self) -> bool:
         """Whether halves of squared distances are what is averaged over windows: they are logarithms of likelihoods."""
-        return self.settings.compare == "distance"
+        return self.settings.compare == "distance" and self.settings.loss == "matching"
 
     def seen(self, frames: Tensor) -> Tensor:
         """Vectors (B, T - 4, D) of pictures (B, T, 3, S, S) as they were prepared."""
@@ -236,12 +242,12 @@ class LipSync(Task):
     def forward(self, views: Views) -> Answer:
         sight, sound = self.embedded(views)
         similar = torch.einsum("btd,bsd->bts", sight, sound)
-        if self.squared:
+        if self.settings.compare == "distance":
             lengths = [vectors.square().sum(-1) / 2 for vectors in (sight, sound)]
             similar = similar - lengths[0][:, :, None] - lengths[1][:, None]
         windows = similar.shape[1]
         truth = torch.arange(windows, device=similar.device).expand(len(similar), windows)
-        loss = self._matching(similar, truth) if self.settings.loss == "matching" else self._contrastive(similar, views)
+        loss = self._matching(similar, truth) if self.settings.loss == "matching" else self._contrastive(similar)
         said = similar.detach().argmax(2)
         logs = {
             "accuracy": (said == truth).float().mean() * 100,
@@ -264,16 +270,18 @@ class LipSync(Task):
         both = [F.cross_entropy(s.flatten(0, 1), truth.flatten()) for s in (scores, scores.transpose(1, 2))]
         return (both[0] + both[1]) / 2
 
-    def _contrastive(self, similar: Tensor, views: Views) -> Tensor:
+    def _contrastive(self, similar: Tensor) -> Tensor:
         """1/2N sum y d^2 + (1 - y) max(margin - d, 0)^2 over the pairs in time and as many out of time."""
         margin, windows = self.settings.margin, similar.shape[1]
-        # Vectors of length `margin`: so far apart can two of them well be.
-        distance = margin * (2 - 2 * similar).clamp(min=1e-9).sqrt()
-        shift = self.settings.least_shift
+        squared = -2 * similar
+        if self.settings.compare == "cosine":  # vectors of length `margin`: so far apart can two of them well be
+            squared = margin**2 * (2 + squared)
+        distance = squared.clamp(min=1e-9).sqrt()
         apart = torch.arange(windows, device=similar.device)
         apart = (apart[:, None] - apart).abs()
+        out = (apart >= self.settings.least_shift) & (apart <= self.settings.most_shift)
         near = distance.diagonal(dim1=1, dim2=2).square().mean()
-        far = (margin - distance[:, apart >= shift]).clamp(min=0).square().mean()
+        far = (margin - distance[:, out]).clamp(min=0).square().mean()
         return (near + far) / 4
 
     def show(self, views: Views, answer: Answer | None = None, samples: int = 8) -> list[Panel]:

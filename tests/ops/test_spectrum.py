@@ -1,6 +1,7 @@
 """Front ends against the libraries that the published ones were made with.
 
-golden/mfcc.npz holds what mfcc of python_speech_features 0.6 gives (as float32) for the same samples and options.
+golden/mfcc.npz holds what mfcc of python_speech_features 0.6 gives (as float32) for the same samples and options, and
+the samples.
 """
 
 from dataclasses import asdict, replace
@@ -24,6 +25,10 @@ def chirp() -> np.ndarray:
     samples = (tone + random.normal(0, 800, n.size)).round().astype(np.int16)
     samples[6000:7000] = 0
     return samples[:15_777]
+
+
+def test_the_golden_file_is_of_these_samples() -> None:
+    assert np.array_equal(np.load(GOLDEN)["samples"], chirp())
 
 
 def noise(*shape: int) -> torch.Tensor:

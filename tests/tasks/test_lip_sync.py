@@ -74,6 +74,30 @@ def test_loss_is_that_of_the_formula() -> None:
         torch.testing.assert_close(float(task(views).loss), total, rtol=1e-4, atol=1e-4)
 
 
+def test_the_contrastive_loss_as_published_is_that_of_its_formula() -> None:
+    """Vectors as they are, far pairs of the same clip by 2 to 5 windows, a margin that some of them reach."""
+    torch.manual_seed(0)
+    settings = {"loss": "contrastive", "compare": "distance", "margin": 1.7, "least_shift": 2, "most_shift": 5}
+    task = base.build("lip_sync", {**SMALL, **settings}).eval()
+    views = task.views(timed(task, 2), Draw(0, 0))
+    sight, sound = 0.3 * torch.randn(2, 8, 16), 0.3 * torch.randn(2, 8, 16)
+    task.sight.dense, task.sound.dense = (lambda _: sight), (lambda _: sound)
+    near, far = [], []
+    for b in range(2):
+        for t in range(8):
+            for s in range(8):
+                d = float(sum((float(x) - float(y)) ** 2 for x, y in zip(sight[b, t], sound[b, s], strict=True)) ** 0.5)
+                if t == s:
+                    near.append(d**2)
+                elif 2 <= abs(t - s) <= 5:
+                    far.append(max(1.7 - d, 0.0) ** 2)
+    assert len(near) == 16 and len(far) == 2 * 2 * (6 + 5 + 4 + 3) and 0 < sum(value > 0 for value in far) < len(far)
+    pairs = 2 * len(near)  # as many of either kind
+    expected = (sum(near) + sum(far) / len(far) * len(near)) / (2 * pairs)
+    torch.testing.assert_close(float(task(views).loss), expected, rtol=1e-4, atol=1e-5)
+    assert not task.squared and base.build("lip_sync", {**SMALL, "compare": "distance"}).squared
+
+
 def test_windows_hear_and_see_the_same_alone_and_in_a_clip() -> None:
     torch.manual_seed(0)
     task = base.build("lip_sync", {**SMALL, "windows": 20}).eval()
@@ -144,6 +168,7 @@ def test_a_correlated_start_puts_windows_together() -> None:
 
 
 def test_settings_that_do_not_go_together_are_refused() -> None:
-    for wrong in ({"loss": "contrastive", "compare": "distance"}, {"start": "correlated"}):
-        with pytest.raises(ValueError, match=r"set compare to cosine|only linear networks"):
+    far = {"loss": "contrastive", "windows": 8}
+    for wrong in ({**far, "least_shift": 8}, {**far, "most_shift": 2}, {"start": "correlated"}):
+        with pytest.raises(ValueError, match=r"no two windows are so far apart|only linear networks"):
             base.load("lip_sync").Settings(**wrong)
