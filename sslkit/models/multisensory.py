@@ -3,7 +3,7 @@
 Source: Owens and Efros, "Audio-visual scene analysis with self-supervised multisensory features", ECCV 2018; code
 andrewowens/multisensory.
 Departures: the sound is brought to the length of the pictures by adaptive pooling, which is the same each time, in
-place of fractional pooling; without a sound, what it would add is zero.
+place of fractional pooling; without a sound, what it would add is zero; `still`.
 """
 
 from __future__ import annotations
@@ -24,20 +24,29 @@ class Multisensory(Trunk):
     """conv1, res2, fused, res3, res4, res5. Takes frames (B, T, 3, H, W); maps stand one above the other over time.
 
     As a trunk it only sees; `seen`, `heard` and `joined` are its parts. `width` scales the channels. cam: keep the
-    places of res4 in res5, for maps of evidence twice as fine.
+    places of res4 in res5, for maps of evidence twice as fine. still: how much of the mean picture of a clip is seen:
+    with 0 only what changes, which is else a small part of what the first layer sees, and is found late.
     """
 
     name = "multisensory"
 
     def __init__(
-        self, frames: int = 125, fps: float = 29.97, side_px: int = 224, width: float = 1.0, cam: bool = False
+        self,
+        frames: int = 125,
+        fps: float = 29.97,
+        side_px: int = 224,
+        width: float = 1.0,
+        cam: bool = False,
+        still: float = 1.0,
     ) -> None:
         super().__init__()
-        self.settings = {"frames": frames, "fps": fps, "side_px": side_px, "width": width, "cam": cam}
+        self.settings = {
+            "frames": frames, "fps": fps, "side_px": side_px, "width": width, "cam": cam, "still": still
+        }  # fmt: skip
         self.takes = Reads(frames=frames, fps=fps)
         self.crop_px = side_px
-        self.normalise = Normalise()
-        self.front_end = self.normalise.constants() | {"mu_law": [255.0]}
+        self.normalise, self.still = Normalise(), still
+        self.front_end = self.normalise.constants() | {"mu_law": [255.0], "still": [still]}
         base = max(4, round(64 * width))
         self.widths = {
             "conv1": base, "res2": base, "fused": 2 * base, "res3": 2 * base, "res4": 4 * base, "res5": 8 * base
@@ -96,6 +105,7 @@ class Multisensory(Trunk):
 
     def _layers(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         pictures = self.normalise(raw.flatten(0, 1)).reshape(raw.shape).transpose(1, 2)
+        pictures = pictures - (1 - self.still) * pictures.mean(2, keepdim=True)
         conv1 = self.first(pictures)
         return conv1, self.see(F.max_pool3d(conv1, (1, 3, 3), (1, 2, 2), (0, 1, 1)))
 

@@ -6,8 +6,9 @@ a network that joins sight and sound early; where in the picture its last maps s
 
 Source: Owens and Efros, "Audio-visual scene analysis with self-supervised multisensory features", ECCV 2018; code
 andrewowens/multisensory.
-Departures: both windows are shown, there only one of them; sound is mono, not stereo; what the network learns first, at
-a lower rate of pictures, is part of one training (`slow_steps`) with the batch of the second.
+Departures: both windows are shown, there only one of them; windows are taken where there is sound, if there is any;
+sound is mono, not stereo; what the network learns first, at a lower rate of pictures, is part of one training
+(`slow_steps`) with the batch of the second.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class SyncSettings(TaskSettings):
     overlap: pictures that two windows may share at most. slow_steps, every: for so many steps, in which nothing else
     changes, only every so many-th picture is seen. scale: share of the area that a training crop covers. flip: mirror.
     centre_share: side of the crop in evaluation. silent_db: level below which a sound is silence, under full scale.
+    tries: so many pairs of windows of a clip are listened to for one with sound in both: silence is never out of time.
     """
 
     trunk_settings: dict[str, int | float | bool] = {}
@@ -47,6 +49,7 @@ class SyncSettings(TaskSettings):
     flip: bool = True
     centre_share: float = 0.875
     silent_db: float = -70.0
+    tries: int = 8
 
 
 def _levels(batch: Batch, draw: Draw, look: Look) -> Views:
@@ -136,12 +139,11 @@ class AvSync(Task):
         """
         assert batch.frames is not None and batch.sound is not None
         frames, sound = batch.frames.flatten(0, 1), batch.sound.flatten(0, 1)
-        first, second = self._starts(len(frames), draw)
-        starts = torch.stack([first, second], 1)
+        starts = self._starts(sound, draw)
         size_px = batch.size_px.repeat_interleave(len(frames) // len(batch), 0)
         seen = self._cropped(frames, starts, size_px, draw)
         heard = self._slices(sound, starts)
-        audible = (level_db(heard) >= self.settings.silent_db).all(1).nonzero()[:, 0]
+        audible = self._audible(heard).nonzero()[:, 0]
         pair = 2 * audible[:, None] + torch.tensor([0, 0, 1, 1], device=sound.device)
         other = 2 * audible[:, None] + torch.tensor([0, 1, 1, 0], device=sound.device)
         return {
@@ -153,15 +155,30 @@ class AvSync(Task):
             "sample": (audible // (len(frames) // len(batch))).repeat_interleave(4),
         }
 
-    def _starts(self, clips: int, draw: Draw) -> tuple[Tensor, Tensor]:
-        """The first frames of two windows of each clip that overlap little enough, (clips,) int64 each."""
-        room = self.settings.clip_frames - self.frames
-        least = min(room, max(1, self.frames - self.settings.overlap))
-        if not self.training:
-            return torch.zeros(clips, dtype=torch.int64), torch.full((clips,), room)
-        apart = least + (draw.uniform(clips) * (room - least + 1)).long()
-        first = (draw.uniform(clips) * (room - apart + 1)).long()
-        return first, first + apart
+    def _starts(self, sound: Tensor, draw: Draw) -> Tensor:
+        """The first frames of two windows of each clip, (clips, 2) int64: of its first pair with sound in both."""
+        pairs = self._pairs(len(sound), draw)
+        audible = torch.stack([self._audible(self._slices(sound, one)) for one in pairs.unbind(1)], 1)
+        return pairs[torch.arange(len(pairs)), audible.byte().argmax(1).cpu()]
+
+    def _pairs(self, clips: int, draw: Draw) -> Tensor:
+        """Pairs of windows that overlap little enough, (clips, tries, 2) int64; in evaluation from the furthest apart
+        to the nearest.
+        """
+        settings, tries = self.settings, self.settings.tries
+        room = settings.clip_frames - self.frames
+        least = min(room, max(1, self.frames - settings.overlap))
+        if self.training:
+            apart = least + (draw.uniform(clips, tries) * (room - least + 1)).long()
+            first = (draw.uniform(clips, tries) * (room - apart + 1)).long()
+        else:
+            apart = torch.linspace(room, least, tries).long().expand(clips, -1)
+            first = (room - apart) // 2
+        return torch.stack([first, first + apart], 2)
+
+    def _audible(self, heard: Tensor) -> Tensor:
+        """Of which clips (N, 2, M) both sounds can be heard, (N,) bool."""
+        return (level_db(heard) >= self.settings.silent_db).all(1)
 
     def _cropped(self, frames: Tensor, starts: Tensor, size_px: Tensor, draw: Draw) -> Tensor:
         """(N, 2, T, 3, S, S): the same crop of all pictures of a clip."""

@@ -41,3 +41,13 @@ def test_sound_is_brought_to_the_time_of_the_pictures() -> None:
     heard = (trunk.heard(sound, 4) - trunk.heard(torch.zeros_like(sound), 4)).abs().sum(1)[0]
     assert heard.argmax() in (2, 3) and heard[0] < 0.2 * heard.max()
     assert trunk.heard(torch.zeros(1, 20_000), 4).shape == trunk.heard(sound, 4).shape
+
+
+def test_what_stands_still_can_be_left_out() -> None:
+    torch.manual_seed(0)
+    moving = torch.rand(2, 8, 3, 32, 32) * 20
+    still = torch.rand(2, 1, 3, 32, 32) * 200
+    for share, alike in ((0.0, True), (1.0, False)):
+        trunk = built(still=share)
+        assert torch.allclose(trunk.seen(moving), trunk.seen(moving + still), atol=1e-3) is alike
+        assert trunk.front_end["still"] == [share]

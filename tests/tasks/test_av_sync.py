@@ -82,6 +82,21 @@ def test_silent_clips_ask_nothing() -> None:
     assert answer.loss.item() == 0 and "accuracy" not in answer.logs
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_windows_are_taken_where_there_is_sound(training: bool) -> None:
+    """Sound ends before the end: windows that go up to there have none, others do."""
+    task, batch = built(tries=30, overlap=4).train(training), timed(20)
+    assert batch.sound is not None
+    batch.sound = batch.sound.clone()
+    batch.sound[..., 9 * HOP :] = 0
+    views = task.views(batch, Draw(0, 0))
+    assert set(views["sample"].tolist()) == set(range(20))
+    first = (views["frames"].mean((2, 3, 4))[:, 0] / 10).round()
+    assert first.max() < 9
+    few = built(tries=1, overlap=4).train(training).views(batch, Draw(0, 0))
+    assert len(few["sample"].unique()) < 20
+
+
 def test_answer_is_the_mean_of_its_map() -> None:
     task = built().eval()
     views = task.views(timed(2), Draw(0, 0))
