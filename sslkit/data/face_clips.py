@@ -14,7 +14,6 @@ from sslkit.media import faces
 
 Pictures = NDArray[np.uint8]
 
-_LOOK_EVERY = 5
 _LEAST_PX = 40
 _PROFILE_SHARE = 0.5
 
@@ -36,8 +35,9 @@ def face_clips(
     Faces below 40 px, and those that mostly show their side, are left out. Without any that is left comes one sentence
     that says why.
     """
-    find = _finder()
-    tracks = faces.follow([(i, find(frames[i])) for i in range(0, len(frames), _LOOK_EVERY)], len(frames))
+    looker = faces.Looker(_finder())
+    looker.add(frames)
+    tracks = looker.tracks()
     refused = [_refused(track, least_frames) for track in tracks]
     for track, reason in zip(tracks, refused, strict=True):
         if reason is None:

@@ -26,7 +26,6 @@ See = Callable[[Tensor], Tensor]
 Hear = Callable[[Tensor], Tensor]
 """Sound (1, N) int16 to vectors (windows, D), one for every 640 samples."""
 
-_LOOK_EVERY = 5
 _CHUNK_FRAMES = 100
 _JUDGED_FRAMES = 200
 """Networks even out what differs from clip to clip: pieces are not much shorter than clips."""
@@ -57,20 +56,14 @@ def followed(video: Path, least_frames: int, least_px: int, find: faces.Finder, 
     about, stages = read.probe(video), stages or Stages()
     scale = min(1.0, _DETECT_PX / min(about.height, about.width))
     side_px = round(min(about.height, about.width) * scale) // 2 * 2
-    found, cuts, seen = [], shots.Cuts(FPS), 0
-    changes: list[int] = []
+    cuts, looker = shots.Cuts(FPS), faces.Looker(find)
     for chunk in stages.drawn("decode", read.video_chunks(video, FPS, side_px, _CHUNK_FRAMES)):
         with stages.stage("faces"):
-            changes += cuts.add(chunk)
-            for number in range(-seen % _LOOK_EVERY, len(chunk), _LOOK_EVERY):
-                boxes = find(chunk[number])
-                boxes[:, :4] *= min(about.height, about.width) / side_px
-                found.append((seen + number, boxes))
-        seen += len(chunk)
-        stages.reached(seen, round(about.duration_s * FPS), f"{video.name}: faces")
-    tracks = faces.follow(found, seen, changes)
+            looker.add(chunk, cuts.add(chunk), min(about.height, about.width) / side_px)
+        stages.reached(looker.frames, round(about.duration_s * FPS), f"{video.name}: faces")
+    tracks = looker.tracks()
     refused = [Refused(track, why) for track in tracks if (why := _why_not(track, least_frames, least_px))]
-    return Faces(seen, [track for track in tracks if all(track is not one.track for one in refused)], refused)
+    return Faces(looker.frames, [track for track in tracks if all(track is not one.track for one in refused)], refused)
 
 
 def _why_not(track: Track, least_frames: int, least_px: int) -> str | None:
@@ -90,7 +83,7 @@ def seen(
     """Vectors of each track, (T - 4, D): vector t is of its frames t .. t + 4."""
     stages, watched = stages or Stages(), [_Watched(track, see) for track in tracks]
     until = max((track.end for track in tracks), default=0)
-    for first, chunk, scale in stages.drawn("decode", _large(video, until)):
+    for first, chunk, scale in stages.drawn("decode", _large(video, until, part)):
         with stages.stage("features"):
             for one in watched:
                 one.add(first, chunk, scale, side_px, part)
@@ -114,7 +107,7 @@ class _Watched:
         begin, end = max(first, track.start), min(first + len(chunk), track.end)
         if begin >= end:
             return
-        boxes = track.boxes[begin - track.start : end - track.start] * scale
+        boxes = track.along(part)[begin - track.start : end - track.start] * scale
         self._held.append(faces.crops(chunk[begin - first : end - first], boxes, side_px, part))
         if sum(map(len, self._held)) >= self._before + _JUDGED_FRAMES + _SLACK_FRAMES:
             self._judge(_SLACK_FRAMES)
@@ -134,13 +127,15 @@ class _Watched:
         self._held, self._before = [clip[keep:]], end - keep
 
 
-def _large(video: Path, until: int) -> Iterator[tuple[int, Frames, float]]:
+def _large(video: Path, until: int, part: faces.Part) -> Iterator[tuple[int, Frames, float]]:
     """(number of the first frame, frames, their scale) of chunks large enough to cut faces out, up to a frame."""
     about = read.probe(video)
     short = min(about.height, about.width)
-    side_px = min(short, _LARGEST_PX) // 2 * 2
+    # The published crop is cut out of the video as it is.
+    side_px = short if part == "syncnet" else min(short, _LARGEST_PX) // 2 * 2
+    frames = max(1, round(_CHUNK_FRAMES * min(1.0, _LARGEST_PX / side_px) ** 2))
     first = 0
-    for chunk in read.video_chunks(video, FPS, side_px, _CHUNK_FRAMES, end_s=until / FPS):
+    for chunk in read.video_chunks(video, FPS, side_px, frames, end_s=until / FPS):
         yield first, chunk, side_px / short
         first += len(chunk)
 

@@ -13,6 +13,7 @@ from sslkit.demos import people, sync
 from sslkit.demos.sync import SyncSettings
 from sslkit.demos.watchers import Opening
 from sslkit.errors import UserError, WorkError
+from sslkit.jobs import shipped
 from sslkit.media import write
 from sslkit.models.lips import HOP, WINDOW
 
@@ -54,7 +55,7 @@ def no_cuts(monkeypatch):
     monkeypatch.setattr(people.shots.Cuts, "add", lambda self, frames: [])
 
 
-def everywhere(picture: np.ndarray) -> np.ndarray:
+def everywhere(picture: np.ndarray, near: np.ndarray | None = None) -> np.ndarray:
     return BOX.copy()
 
 
@@ -102,7 +103,7 @@ def test_who_speaks_of_two_is_told(tmp_path) -> None:
         return original(watcher, frames)
 
     watcher.see = see  # type: ignore[method-assign]
-    told = sync.sync(path, watcher, SyncSettings(least_px=5), lambda _: np.concatenate([BOX, second])).fields
+    told = sync.sync(path, watcher, SyncSettings(least_px=5), lambda *_: np.concatenate([BOX, second])).fields
     assert told["offset_frames"] == 4
     # tracks come from left to right, the smaller one first
     assert sorted(track["verdict"] for track in told["tracks"]) == ["not this voice", "speaks"]
@@ -110,7 +111,7 @@ def test_who_speaks_of_two_is_told(tmp_path) -> None:
 
 def test_no_face_small_faces_and_no_sound_are_told(tmp_path) -> None:
     path = coded(tmp_path, 0)
-    none = sync.sync(path, Codes(), SyncSettings(), lambda _: np.zeros((0, 5), np.float32))
+    none = sync.sync(path, Codes(), SyncSettings(), lambda *_: np.zeros((0, 5), np.float32))
     assert none.fields["verdict"] == "no face" and "no face was found" in none.notes[0]
     small = sync.sync(path, Codes(), SyncSettings(least_px=100), everywhere)
     assert small.fields["verdict"] == "no face" and "56 px large, below 100 px" in small.notes[0]
@@ -161,7 +162,7 @@ def test_weights_come_with_the_package() -> None:
     assert (watcher.side_px, watcher.part, watcher.squared) == (64, "mouth", True)
     frames = torch.randint(0, 256, (1, 60, 3, 64, 64), dtype=torch.uint8)
     assert watcher.see(frames).shape == watcher.hear(torch.randint(-999, 999, (1, 55 * HOP + WINDOW))).shape == (56, 20)
-    size = sum(path.stat().st_size for path in jobs_sync.SHIPPED.parent.glob("lip_sync.*"))
+    size = sum(path.stat().st_size for path in shipped.FOLDER.glob("lip_sync.*"))
     assert size < 6e6
 
 
