@@ -1,19 +1,37 @@
-"""What sees mouths and hears sound, as `demos.sync` asks it: trained networks, or a method that needs no training."""
+"""What sees mouths and hears sound, as `demos.sync` asks it: trained networks, or a method that needs no training.
+
+The released SyncNet is given what joonson/syncnet_python gives it. Departures: another detector finds the faces, whose
+squares are about as high; boxes at the ends of a track are not drawn towards zero by the median; pictures are not
+compressed again on the way; sound is cut out of the whole of it, so that a track's first sample has one before it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
+from sslkit.engine.device import place
 from sslkit.media import faces
+from sslkit.models import syncnet, weights
 from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES
+from sslkit.models.syncnet import SyncNetSight, SyncNetSound
 from sslkit.ops import onset
-from sslkit.tasks.lip_sync import LipSync
+from sslkit.tasks.lip_sync import LipSync, LipSyncSettings
 
 _MOUTH_PX = 64
+RELEASED: dict[str, Any] = {
+    "sight_trunk": "syncnet_sight",
+    "sound_trunk": "syncnet_sound",
+    "sound": {"late_samples": syncnet.LATE_SAMPLES},
+    "loss": "contrastive",
+    "compare": "distance",
+    "crop_share": 1.0,
+}
+"""Settings of lip_sync that compute what joonson/syncnet_python computes."""
 
 
 class Watcher(Protocol):
@@ -40,7 +58,7 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """The networks of a run of lip_sync. side_px, part: as its data were prepared."""
+    """Networks of lip_sync. side_px, part: as their data were prepared."""
 
     task: LipSync
     device: torch.device
@@ -52,6 +70,12 @@ class Trained:
         """As they were trained."""
         return self.task.squared
 
+    @property
+    def front_end(self) -> dict[str, Any]:
+        """What the networks are given, for the record of a result."""
+        trunks = {"sight": self.task.sight.front_end, "sound": self.task.sound.front_end}
+        return {"part": self.part, "side_px": self.side_px, **trunks}
+
     def see(self, frames: Tensor) -> Tensor:
         """Vectors (T - 4, D)."""
         return self.task.seen(frames.to(self.device))[0]
@@ -59,6 +83,18 @@ class Trained:
     def hear(self, sound: Tensor) -> Tensor:
         """Vectors (windows, D)."""
         return self.task.heard(sound.to(self.device))[0]
+
+
+def released(path: Path, device: torch.device) -> Trained:
+    """SyncNet with the weights in a file, a state dict of joonson/syncnet_python, its crop of faces and its front end.
+
+    Raises UserError that names the first weight which is missing or has another shape, and as `weights.tensors`.
+    """
+    learner = LipSync(LipSyncSettings(**RELEASED)).eval()
+    sight, sound = cast(SyncNetSight, learner.sight), cast(SyncNetSound, learner.sound)
+    syncnet.fill(sight, sound, weights.tensors(path)[1], path)
+    place(learner, device)
+    return Trained(learner, device, syncnet.SIDE_PX, "syncnet")
 
 
 class Opening:

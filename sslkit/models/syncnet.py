@@ -180,11 +180,6 @@ def _block(conv: nn.Conv2d | nn.Conv3d) -> tuple[nn.Module, ...]:
     return conv, norm(conv.out_channels), nn.ReLU(inplace=True)
 
 
-def is_released(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether weights have the names of the released network."""
-    return any(name.partition(".")[0] in _RELEASED for name in tensors)
-
-
 def fill(sight: SyncNetSight, sound: SyncNetSound, tensors: Mapping[str, Tensor], where: Path) -> None:
     """Take the weights of a released state dict. where: the file, for the sentence.
 
@@ -201,7 +196,7 @@ def fill(sight: SyncNetSight, sound: SyncNetSound, tensors: Mapping[str, Tensor]
                 what = "is missing" if given is None else f"is {_size(given)} and not {_size(value)}"
                 raise UserError(
                     f"{where} does not have the weights of the released SyncNet: {released}.{name} {what}; "
-                    "give a whole syncnet_v2.model."
+                    "give a whole syncnet_v2.model, or the folder of a run."
                 )
             found[name] = given
         network.load_state_dict(found)

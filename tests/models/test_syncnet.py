@@ -164,7 +164,6 @@ def test_each_window_hears_the_mfcc_of_its_time() -> None:
 
 def test_files_of_before_the_counters_load_and_wrong_ones_say_which_weight(state: dict[str, torch.Tensor]) -> None:
     networks(released(counters=False))
-    assert syncnet.is_released(state) and not syncnet.is_released({"cnn.0.weight": torch.zeros(1)})
     sight, sound = SyncNetSight(), SyncNetSound()
     partial = {name: value for name, value in state.items() if name != "netcnnlip.8.bias"}
     with pytest.raises(UserError, match=r"x\.model does not .* SyncNet: netcnnlip\.8\.bias is missing; give a whole"):
