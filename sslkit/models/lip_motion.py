@@ -26,7 +26,8 @@ _CELLS = 8
 _BANDS = 40
 _COLUMNS = 4
 """Columns of 10 ms in the time of a frame."""
-_PARTS = 2
+PARTS = 2
+"""Parts of the time of a frame whose sound is told apart."""
 _EDGE = (WINDOW_FRAMES - 1) // 2
 
 
@@ -106,7 +107,7 @@ class SpeechBands(_Filters):
     name = "speech_bands"
 
     def __init__(self, dimensions: int = 20, context: int = 6) -> None:
-        super().__init__(_BANDS * _PARTS, dimensions, context)
+        super().__init__(_BANDS * PARTS, dimensions, context)
         self.takes = Reads(sound_s=WINDOW_S, rate_hz=RATE_HZ)
         self.crop_px = 0
         self.form = Spectrum(RATE_HZ, 400, 400, 160, power=2, bands=_BANDS, low_hz=60.0, high_hz=7600.0, floor=1e-6)
@@ -116,7 +117,7 @@ class SpeechBands(_Filters):
         """Level of each band in two parts of the time of each frame, (B, T, 80); the first is half a window early."""
         frames = (raw.shape[-1] - WINDOW) // HOP + WINDOW_FRAMES
         level = log_spectrogram(raw, self.form)[..., : frames * _COLUMNS]
-        parts = level.reshape(len(level), _BANDS, frames * _PARTS, -1).mean(3)
+        parts = level.reshape(len(level), _BANDS, frames * PARTS, -1).mean(3)
         parts = parts - parts.mean(2, keepdim=True)
         parts = parts / (parts.std((1, 2), keepdim=True) + 0.1)
-        return parts.reshape(len(parts), _BANDS, frames, _PARTS).permute(0, 2, 3, 1).flatten(2)
+        return parts.reshape(len(parts), _BANDS, frames, PARTS).permute(0, 2, 3, 1).flatten(2)

@@ -20,7 +20,6 @@ squared distance, which then is the logarithm of a likelihood.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Literal, cast
 
 import numpy as np
@@ -29,11 +28,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sslkit.models import lip_fit
 from sslkit.models import trunk as trunks
 from sslkit.models.lip_motion import LipMotion, SpeechBands
 from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES, Lips, Speech
 from sslkit.models.syncnet import SyncNetSight, SyncNetSound
-from sslkit.ops.canonical import correlated
 from sslkit.ops.jitter import ClipRanges, draw_clip_jitter, jitter_clips
 from sslkit.ops.sound_jitter import SoundRanges, draw_sound_jitter, jitter_sound
 from sslkit.ops.spectrum import MATCHING, log_spectrogram
@@ -51,10 +50,11 @@ class LipSyncSettings(TaskSettings):
     """sight_trunk, sound_trunk: the two networks; sight, sound: their settings. windows: how many of each a clip holds.
 
     slack: windows at either end of a clip that are cut but not asked about, for networks that look around.
-    compare: by the "cosine" of vectors, or by their "distance": with the matching loss minus half its square, whose size
-        then says how sure, with the contrastive loss as published.
+    compare: by the "cosine" of vectors, or by their "distance": with the matching loss minus half its square, whose
+        size then says how sure, with the contrastive loss as published.
     start: "correlated" begins linear networks as canonical correlations of at most `fitted_samples` training samples,
-        of which each class (a person) counts by its length to the power of `balance`.
+        of which each class (a person) counts by its length to the power of `balance`; in `timing_rounds` rounds the
+        lateness of each person's sound is estimated by filters of all others, and taken out.
 
     loss: "matching" or "contrastive"; margin, in units of the vectors, and least_shift and most_shift, in windows, are
     of the latter.
@@ -72,6 +72,7 @@ class LipSyncSettings(TaskSettings):
     start: Literal["random", "correlated"] = "random"
     fitted_samples: int = 2000
     balance: float = 0.5
+    timing_rounds: int = Field(default=0, ge=0)
     loss: Literal["matching", "contrastive"] = "matching"
     margin: float = 20.0
     least_shift: int = Field(default=3, ge=1)
@@ -232,12 +233,12 @@ class LipSync(Task):
     def _correlate(self, sight: Tensor, sound: Tensor, label: Tensor) -> None:
         """Filters of both networks such that minus half the squared distance is the log of how likely a pair is."""
         looks, hears = self._linear()
-        weight = torch.bincount(label + 1).double()[label + 1] ** (self.settings.balance - 1)
-        clips = zip(_around(sight, looks.context), _around(sound, hears.context), weight.tolist(), strict=True)
-        found = correlated(clips, len(looks.gain))
-        spread = (1 - found.strength.square()).rsqrt()
-        looks.set(found.one, spread)
-        hears.set(found.other, spread * found.strength)
+        people = label.unique(return_inverse=True)[1]
+        clips = lip_fit.Clips(sight, sound, people, (looks.context, hears.context), self.settings.balance)
+        found, _ = lip_fit.fitted(clips, len(looks.gain), self.settings.timing_rounds)
+        gains = lip_fit.gains(found)
+        looks.set(found.one, gains[0])
+        hears.set(found.other, gains[1])
 
     def forward(self, views: Views) -> Answer:
         sight, sound = self.embedded(views)
@@ -302,13 +303,6 @@ class LipSync(Task):
                 columns=4,
             )
         ]
-
-
-def _around(features: Tensor, context: int) -> Iterator[Tensor]:
-    """For each clip (T, C) what filters see at each of its times, (T, taps * C)."""
-    for clip in features:
-        padded = F.pad(clip.T[None], (context, context), mode="replicate")[0]
-        yield padded.unfold(1, 2 * context + 1, 1).permute(1, 2, 0).flatten(1)
 
 
 def _picture(frames: Tensor, sound: Tensor, window: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from sklearn.cross_decomposition import CCA
 
-from sslkit.ops.canonical import correlated
+from sslkit.ops.canonical import Moments, correlated
 
 
 def related(rows: int = 4000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -23,7 +23,7 @@ def related(rows: int = 4000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor
 
 def test_strengths_are_those_of_scikit_learn() -> None:
     x, y = related()
-    found = correlated([(x[:1500], y[:1500], 1.0), (x[1500:], y[1500:], 1.0)], 2, ridge=1e-9)
+    found = correlated(Moments.of([(x[:1500], y[:1500], 1.0), (x[1500:], y[1500:], 1.0)]), 2, ridge=1e-9)
     one, other = CCA(2, max_iter=2000).fit_transform(x.numpy(), y.numpy())
     expected = [np.corrcoef(one[:, k], other[:, k])[0, 1] for k in range(2)]
     np.testing.assert_allclose(found.strength, expected, atol=2e-3)
@@ -35,6 +35,14 @@ def test_strengths_are_those_of_scikit_learn() -> None:
 
 def test_weights_count_as_repetitions() -> None:
     x, y = related(600)
-    twice = correlated([(x, y, 1.0), (x[:100], y[:100], 1.0)], 2)
-    weighted = correlated([(x[:100], y[:100], 2.0), (x[100:], y[100:], 1.0)], 2)
+    twice = correlated(Moments.of([(x, y, 1.0), (x[:100], y[:100], 1.0)]), 2)
+    weighted = correlated(Moments.of([(x[:100], y[:100], 2.0), (x[100:], y[100:], 1.0)]), 2)
     torch.testing.assert_close(twice.strength, weighted.strength)
+
+
+def test_a_part_can_be_taken_away() -> None:
+    x, y = related(600)
+    first, rest = Moments.of([(x[:200], y[:200], 1.0)]), Moments.of([(x[200:], y[200:], 0.5)])
+    alone, without = correlated(rest, 2), correlated(first + rest - first, 2)
+    torch.testing.assert_close(alone.strength, without.strength)
+    torch.testing.assert_close(alone.one.abs(), without.one.abs())
