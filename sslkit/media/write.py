@@ -6,11 +6,12 @@ import functools
 import heapq
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import cv2
@@ -27,36 +28,52 @@ def video(
     path: Path | None,
     frames: Iterable[np.ndarray],
     fps: float | Fraction,
-    sound: np.ndarray | None = None,
+    sound: np.ndarray | Iterable[np.ndarray] | None = None,
     rate_hz: int = 16_000,
     crf: int = 18,
     keyframe_every: int = 12,
 ) -> bytes:
-    """Encode pictures, and sound if given, as an MP4 (H.264 yuv420p, AAC): returned, and kept at `path`.
+    """Encode pictures, and sound if given, as an MP4 (H.264 yuv420p, AAC): written to `path`, without one returned.
 
-    frames: (T, H, W, 3) uint8 RGB, or any iterable of (H, W, 3) pictures, so that long videos need not fit in memory;
-    H and W must be even. fps: picture k is shown at exactly k / fps, also for rates like 30000/1001. sound: (N,) int16
-    mono at `rate_hz`, starting with the first picture. crf: quality, lower is better. Equal input gives equal bytes.
-    Raises WorkError for an odd or changing size, for no pictures, or if the file cannot be written.
+    frames: (T, H, W, 3) uint8 RGB, or any iterable of (H, W, 3) pictures; H and W must be even. fps: picture k is shown
+    at exactly k / fps, also for rates like 30000/1001. sound: (N,) int16 mono at `rate_hz`, starting with the first
+    picture, or an iterable of its pieces. crf: quality, lower is better. What is iterated over and written to a file
+    takes the same memory at any length. Equal input gives equal bytes. Raises WorkError for an odd or changing size,
+    for no pictures, or if the file cannot be written.
     """
     pictures = iter(frames)
     first = next(pictures, None)
     if first is None:
         raise WorkError("A video without pictures cannot be written.")
     height, width = _even(first)
-    buffer = BytesIO()
+    with _target(path) as target:
+        _encode(target, chain([first], pictures), (height, width), fps, sound, rate_hz, crf, keyframe_every)
+        return target.getvalue() if isinstance(target, BytesIO) else b""
+
+
+def _encode(
+    target: BinaryIO,
+    pictures: Iterable[np.ndarray],
+    size: tuple[int, int],
+    fps: float | Fraction,
+    sound: np.ndarray | Iterable[np.ndarray] | None,
+    rate_hz: int,
+    crf: int,
+    keyframe_every: int,
+) -> None:
+    height, width = size
     try:
-        with av.open(buffer, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
+        with av.open(target, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
             rate = Fraction(fps).limit_denominator(1001)
             stream = _video_stream(container, rate, height, width, crf, keyframe_every)
-            tracks = [_video_packets(stream, chain([first], pictures), rate, (height, width))]
+            tracks = [_video_packets(stream, pictures, rate, size)]
             if sound is not None:
-                tracks.append(_sound_packets(container.add_stream("aac", rate=rate_hz, layout="mono"), sound, rate_hz))
+                pieces = [sound] if isinstance(sound, np.ndarray) else sound
+                tracks.append(_sound_packets(container.add_stream("aac", rate=rate_hz, layout="mono"), pieces, rate_hz))
             for packet in _by_time(*tracks):
                 container.mux(packet)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise WorkError(f"A video of {width}x{height} pixels cannot be encoded: {error}.") from error
-    return _kept(buffer.getvalue(), path)
 
 
 def _even(picture: np.ndarray) -> tuple[int, int]:
@@ -108,13 +125,26 @@ def _video_packets(stream: Any, pictures: Iterable[np.ndarray], rate: Fraction, 
     yield from stream.encode(None)
 
 
-def _sound_packets(stream: Any, sound: np.ndarray, rate_hz: int) -> Iterator[Any]:
-    for begin in range(0, len(sound), _SOUND_BLOCK):
-        block = sound[begin : begin + _SOUND_BLOCK].astype(np.int16)
-        frame = av.AudioFrame.from_ndarray(block[None], format="s16", layout="mono")
+def _sound_packets(stream: Any, pieces: Iterable[np.ndarray], rate_hz: int) -> Iterator[Any]:
+    begin = 0
+    for block in _blocks(pieces):
+        frame = av.AudioFrame.from_ndarray(block[None].astype(np.int16), format="s16", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = rate_hz, begin, Fraction(1, rate_hz)
+        begin += len(block)
         yield from stream.encode(frame)
     yield from stream.encode(None)
+
+
+def _blocks(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Blocks of one length, the last one shorter, of pieces of any."""
+    held = np.zeros(0, np.int16)
+    for piece in pieces:
+        whole = np.concatenate([held, piece])
+        ends = len(whole) // _SOUND_BLOCK * _SOUND_BLOCK
+        yield from whole[:ends].reshape(-1, _SOUND_BLOCK)
+        held = whole[ends:]
+    if len(held):
+        yield held
 
 
 def _by_time(*tracks: Iterator[Any]) -> Iterator[Any]:
@@ -122,16 +152,22 @@ def _by_time(*tracks: Iterator[Any]) -> Iterator[Any]:
     return heapq.merge(*tracks, key=lambda packet: packet.dts * packet.time_base)
 
 
-def _kept(data: bytes, path: Path | None) -> bytes:
-    """Put the bytes at `path`, if there is one, in one step: nobody ever sees half a file."""
-    if path is not None:
-        part = path.with_name(path.name + ".part")
-        try:
-            part.write_bytes(data)
-            os.replace(part, path)
-        except OSError as error:
-            raise WorkError(f"{path} cannot be written: {error.strerror}.") from error
-    return data
+@contextmanager
+def _target(path: Path | None) -> Iterator[BinaryIO]:
+    """A file that is put at `path` in one step, when it is whole: nobody ever sees half of it. Without one, memory."""
+    if path is None:
+        yield BytesIO()
+        return
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        os.replace(part, path)
+    except OSError as error:
+        raise WorkError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def jpeg(picture: np.ndarray, quality: int = 95) -> bytes:
@@ -170,4 +206,5 @@ def wav(path: Path, sound: np.ndarray, rate_hz: int) -> None:
     """Keep (N,) int16 mono sound as a 16-bit WAV file. Raises WorkError where it cannot be written."""
     buffer = BytesIO()
     soundfile.write(buffer, np.asarray(sound, np.int16), rate_hz, format="WAV", subtype="PCM_16")
-    _kept(buffer.getvalue(), path)
+    with _target(path) as target:
+        target.write(buffer.getvalue())

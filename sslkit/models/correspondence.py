@@ -1,9 +1,10 @@
-"""What decides whether a sight and a sound belong together: three small heads on the maps of two trunks.
+"""What decides whether a sight and a sound belong together: four small heads on the maps of two trunks.
 
 A head first describes each side alone, then scores pairs, so that a batch is described once whatever is paired.
 
 Source: `Fusion`: Arandjelovic and Zisserman, "Look, Listen and Learn", ICCV 2017; `Distance` (AVE-Net) and `Places`
-(AVOL-Net): the same, "Objects that Sound", ECCV 2018.
+(AVOL-Net): the same, "Objects that Sound", ECCV 2018; `Directions`: the cosines and the temperature of Chen et al.,
+"Localizing Visual Sounds the Hard Way", CVPR 2021, with the largest of a picture's places in place of soft masks.
 Departures: a pair gets one logit that it belongs together, which is the difference of the published two.
 """
 
@@ -14,6 +15,8 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+_SHARPEST = 100.0
 
 
 class Fusion(nn.Module):
@@ -92,6 +95,34 @@ class Places(nn.Module):
     def score(self, sight: Tensor, sound: Tensor) -> Tensor:
         """Logits (Q,) that pairs of what `look` and `hear` gave belong together."""
         return self.evidence(self.similar(sight, sound)).amax((1, 2))
+
+
+class Directions(Places):
+    """As `Places`, but vectors have length 1, so that only their direction counts: similarities are cosines.
+
+    A picture's similarity to a sound is that of its best place, times a sharpness that is learnt; see `against`.
+    """
+
+    def __init__(self, sight: int, sound: int, dimensions: int = 128) -> None:
+        super().__init__(sight, sound, dimensions)
+        self.scale = 1.0
+        self.sharpness = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        nn.init.constant_(self.slope, 10.0)
+        nn.init.constant_(self.bias, -5.0)
+
+    def look(self, maps: Tensor) -> Tensor:
+        """Maps (B, C, H, W) as a vector of length 1 for each place, (B, dimensions, H, W)."""
+        return F.normalize(super().look(maps).float(), dim=1)
+
+    def hear(self, maps: Tensor) -> Tensor:
+        """Maps (B, C, F, T) as vectors (B, dimensions) of length 1."""
+        return F.normalize(super().hear(maps).float(), dim=1)
+
+    def against(self, sight: Tensor, sound: Tensor) -> Tensor:
+        """Every picture (B, dimensions, H, W) against every sound (M, dimensions): logits (B, M)."""
+        similar = torch.einsum("bdhw,md->bmhw", sight, sound)
+        logits: Tensor = similar.amax((2, 3)) * self.sharpness.exp().clamp(max=_SHARPEST)
+        return logits
 
 
 Head = Fusion | Distance | Places

@@ -37,8 +37,8 @@ _BLOCKS = (64, 128, 256, 512)
 class _L3(Trunk):
     """conv1 .. conv4, each before pooling. `width` scales the channels."""
 
-    def _build(self, inputs: int, width: float, stride: int) -> None:
-        wide = [max(8, round(channels * width)) for channels in _BLOCKS]
+    def _build(self, inputs: int, width: float, stride: int, blocks: int = 4) -> None:
+        wide = [max(8, round(channels * width)) for channels in _BLOCKS[:blocks]]
         self.widths = {f"conv{number}": channels for number, channels in enumerate(wide, 1)}
         self.pool = nn.MaxPool2d(2)
         self.blocks = nn.ModuleDict()
@@ -54,26 +54,27 @@ class _L3(Trunk):
         return maps
 
     def vector(self, maps: Mapping[str, Tensor]) -> Tensor:
-        """The maximum of conv4 over its places, (B, vector_width)."""
-        return maps["conv4"].amax((2, 3))
+        """The maximum of the last layer over its places, (B, vector_width)."""
+        return maps[self.last].amax((2, 3))
 
 
 class L3Sight(_L3):
     """conv1 .. conv4 of pictures (B, 3, H, W); conv4 has an eighth of their side, with `stride` 2 a sixteenth.
 
-    A place of conv4 sees 68 pixels, with `stride` 2 twice as many.
+    A place of conv4 sees 68 pixels, with `stride` 2 twice as many. With 3 `blocks` the network ends with conv3, whose
+    places are half as far apart and see less than half as much (with `stride` 2: 8 and 61 pixels).
     """
 
     name = "l3_sight"
     takes = Reads(frames=1)
 
-    def __init__(self, side_px: int = 224, width: float = 1.0, stride: int = 1) -> None:
+    def __init__(self, side_px: int = 224, width: float = 1.0, stride: int = 1, blocks: int = 4) -> None:
         super().__init__()
-        self.settings = {"side_px": side_px, "width": width, "stride": stride}
+        self.settings = {"side_px": side_px, "width": width, "stride": stride, "blocks": blocks}
         self.crop_px = side_px
         self.normalise = Normalise()
         self.front_end = self.normalise.constants()
-        self._build(3, width, stride)
+        self._build(3, width, stride, blocks)
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
         """Maps of the layers; see `Trunk.forward`."""

@@ -69,13 +69,18 @@ class Trunk(nn.Module):
         raise NotImplementedError
 
     @property
+    def last(self) -> str:
+        """Name of the deepest layer."""
+        return next(reversed(self.widths))
+
+    @property
     def vector_width(self) -> int:
         """Length of what `vector` gives."""
-        return list(self.widths.values())[-1]
+        return self.widths[self.last]
 
     def vector(self, maps: Mapping[str, Tensor]) -> Tensor:
         """One vector (B, vector_width) a sample: the last layer, averaged over its map. What a head stands on."""
-        last = maps[next(reversed(self.widths))]
+        last = maps[self.last]
         return last.mean((2, 3)) if last.dim() == 4 else last
 
 

@@ -3,23 +3,47 @@
 Cut: one frame, and the sound around it, as for av_correspondence. Asked: does the sound belong to the frame? Answered
 by the place of the picture that is most like the sound; the map of all places shows what makes it.
 
+With the objective "contrast" a frame must find its own sound among those of all other files of the batch, and a sound
+its frame, instead of answering yes or no to one pair: what tells things of one sort apart then counts from the start.
+
 Source: Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018 (AVOL-Net): 14 x 14 places, the largest decides.
-Departures: those of av_correspondence; similarities are divided by the root of the vectors' width at first.
+The contrast over a batch: Chen et al., "Localizing Visual Sounds the Hard Way", CVPR 2021.
+Departures: those of av_correspondence; similarities are divided by the root of the vectors' width at first. Contrast
+has the largest place in place of soft masks, and no place of the own picture counts as a negative.
 """
 
+from typing import Literal
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslkit.models.correspondence import Head, Places
+from sslkit.models.correspondence import Directions, Head, Places
 from sslkit.ops.colour import heat_to_rgb
 from sslkit.tasks.base import Shortcut, Views
-from sslkit.tasks.correspondence import CARDS, GRID, LOUDNESS, SAME_VIDEO, Correspondence, spread
+from sslkit.tasks.correspondence import (
+    CARDS,
+    GRID,
+    LOUDNESS,
+    SAME_VIDEO,
+    Correspondence,
+    CorrespondenceSettings,
+    spread,
+)
 from sslkit.types import Answer, Reads
+
+
+class ObjectSettings(CorrespondenceSettings):
+    """objective: "match", yes or no to pairs as published, or "contrast", which of all sounds of the batch."""
+
+    objective: Literal["match", "contrast"] = "match"
 
 
 class AvObject(Correspondence):
     """Is it in the picture, and where? See the module's docstring."""
 
+    Settings = ObjectSettings
+    settings: ObjectSettings
     short_name = "avol"
     shortcuts = (
         Shortcut("the grid of the negatives", *GRID),
@@ -30,14 +54,19 @@ class AvObject(Correspondence):
     head: Places
 
     def build_head(self, sight: int, sound: int) -> Head:
-        return Places(sight, sound, self.settings.dimensions)
+        made_by = Places if self.settings.objective == "match" else Directions
+        return made_by(sight, sound, self.settings.dimensions)
 
     def forward(self, views: Views) -> Answer:
         looked, heard = self.described(views)
         similar = self.head.similar(looked[views["sight_row"]], heard[views["sound_row"]])
-        evidence = self.head.evidence(similar)
+        # What is learnt by contrast only has its evidence brought to a scale by the questions.
+        evidence = self.head.evidence(similar.detach() if isinstance(self.head, Directions) else similar)
         answer = self.answered(evidence.amax((1, 2)), views, {"evidence": evidence.detach()})
         answer.logs["embedding_std"] = spread(F.normalize(heard, dim=1))
+        if isinstance(self.head, Directions):
+            own = views["sight_row"][views["target"] == 1]
+            answer.loss = answer.loss + contrast(self.head.against(looked[own], heard[own]), views["source"][own])
         return answer
 
     @property
@@ -48,14 +77,28 @@ class AvObject(Correspondence):
 
     def localise(self, frames: Tensor, sound: Tensor) -> Tensor:
         """The raw similarity (N, h, w) of the places of frames (N, 1, 3, H, W), of any size, to sounds (N, M)."""
-        looked = self.head.look(self.sight(frames[:, 0])["conv4"])
-        return self.head.similar(looked, self.head.hear(self.sound(sound)["conv4"]))
+        looked = self.head.look(self.sight(frames[:, 0])[self.sight.last])
+        return self.head.similar(looked, self.head.hear(self.sound(sound)[self.sound.last]))
 
     def evidence(self, answer: Answer, questions: int, frames: Tensor) -> Tensor | None:
         """Logits of each place in colours, red for and blue against, in one scale for all."""
         found = answer.pictures["evidence"][:questions].float()
         scale = found.abs().flatten().quantile(0.98).clamp(min=1e-6)
         return heat_to_rgb(F.interpolate((found / scale)[:, None], frames.shape[1:3], mode="bilinear")[:, 0])
+
+
+def contrast(logits: Tensor, source: Tensor) -> Tensor:
+    """Cross-entropy of N frames that look for their own sound among N, and of sounds that look for their frame.
+
+    logits: (N, N), row i for frame i. source: (N,), equal for clips of one file, which are no negatives of each other.
+    0 for no frames.
+    """
+    same = source[:, None] == source
+    same.fill_diagonal_(False)
+    logits = logits.masked_fill(same, -torch.inf)
+    own = torch.arange(len(logits), device=logits.device)
+    both = F.cross_entropy(logits, own, reduction="sum") + F.cross_entropy(logits.T, own, reduction="sum")
+    return both / (2 * max(1, len(own)))
 
 
 TASK = AvObject

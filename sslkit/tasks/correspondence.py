@@ -34,7 +34,8 @@ class CorrespondenceSettings(TaskSettings):
 
     scale: share of the area that a training crop covers; it is square. flip: mirror. distort: colours of training
     frames. centre_share: side of the crop in evaluation. silent_db: level below which a sound is silence, under full
-    scale. negatives: sounds of other videos that a training frame is asked about.
+    scale. negatives: sounds of other videos that a training frame is asked about. windows: of each sample in a training
+    batch, which costs little more than one to decode.
     """
 
     sight: dict[str, int | float | bool] = {}
@@ -46,6 +47,7 @@ class CorrespondenceSettings(TaskSettings):
     centre_share: float = 0.875
     silent_db: float = -70.0
     negatives: int = 1
+    windows: int = 1
 
 
 def _title_cards(batch: Batch, draw: Draw, look: Look) -> Views:
@@ -117,13 +119,15 @@ class Correspondence(Task):
         raise NotImplementedError
 
     def reads(self) -> Reads:
-        heard = self.sound.takes
-        return heard.but(frames=1, start="any" if self.training else "spread")
+        heard = self.sound.takes.but(frames=1)
+        return heard.but(clips=self.settings.windows, start="any") if self.training else heard.but(start="spread")
 
     @torch.no_grad()
     def views(self, batch: Batch, draw: Draw) -> Views:
-        """frames (N, 3, S, S) float; sound (N, M) int16; and Q questions: sight_row, sound_row (Q,) int64 rows of the
-        whole batch, target (Q,) 1 where they belong together, sample (Q,).
+        """frames (N, 3, S, S) float; sound (N, M) int16; source (N,) of the whole batch, equal for clips of one file.
+
+        And Q questions: sight_row, sound_row (Q,) int64 rows of the whole batch, target (Q,) 1 where they belong
+        together, sample (Q,).
 
         Each frame's own sound comes first, then the others that it is asked about.
         """
@@ -134,12 +138,10 @@ class Correspondence(Task):
         assert batch.sound is not None
         frames, sound = self._frames(batch, draw), batch.sound.flatten(0, 1)
         usable = _seen(frames) & _heard(sound, self.settings.silent_db)
-        source = batch.extra.get("source", batch.index).repeat_interleave(len(sound) // len(batch))
+        source = self.gather(batch.extra.get("source", batch.index).repeat_interleave(len(sound) // len(batch)))
         count = self.settings.negatives if self.training else 1
         place = draw.uniform(len(sound), count) if self.training else torch.full((len(sound), 1), 0.5)
-        others = partners(
-            self.gather(source), self.gather((usable | everything).long()).bool(), self.gather(place.to(sound.device))
-        )
+        others = partners(source, self.gather((usable | everything).long()).bool(), self.gather(place.to(sound.device)))
         rows = torch.arange(len(others), device=sound.device)
         known = others[:, 0] >= 0
         heard = torch.cat([rows[:, None], others], 1)[known]
@@ -149,6 +151,7 @@ class Correspondence(Task):
         return {
             "frames": frames,
             "sound": sound,
+            "source": source,
             "sight_row": seen.flatten(),
             "sound_row": heard.flatten(),
             "target": target.flatten(),
@@ -168,8 +171,8 @@ class Correspondence(Task):
 
     def described(self, views: Views) -> tuple[Tensor, Tensor]:
         """What the head makes of the frames and of the sounds of the whole batch."""
-        looked = self.head.look(self.sight(views["frames"])["conv4"])
-        heard = self.head.hear(self.sound(views["sound"])["conv4"])
+        looked = self.head.look(self.sight(views["frames"])[self.sight.last])
+        heard = self.head.hear(self.sound(views["sound"])[self.sound.last])
         return self.gather(looked), self.gather(heard)
 
     def forward(self, views: Views) -> Answer:

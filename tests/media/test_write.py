@@ -25,8 +25,10 @@ def smooth(frames: int = 30, height: int = 48, width: int = 64) -> np.ndarray:
 
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     frames, sound = smooth(), np.arange(16_000, dtype=np.int16)
-    first = write.video(tmp_path / "a.mp4", frames, 25, sound)
-    assert first == write.video(None, frames.copy(), 25, sound.copy()) == (tmp_path / "a.mp4").read_bytes()
+    first = write.video(None, frames, 25, sound)
+    pieces = iter([sound[:700], sound[700:701], sound[701:9000], sound[9000:]])
+    assert write.video(tmp_path / "a.mp4", iter(frames.copy()), 25, pieces) == b""
+    assert first == (tmp_path / "a.mp4").read_bytes() == write.video(None, frames.copy(), 25, sound.copy())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4"]
     assert write.flac(sound, 16_000) == write.flac(sound, 16_000)
     assert write.jpeg(frames[0]) == write.jpeg(frames[0]) and write.png(frames[0]) == write.png(frames[0])
