@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sslkit.data.layouts.base import media_files
 from sslkit.demos import sync as demo
 from sslkit.demos.stages import Stages
 from sslkit.demos.sync import SyncSettings
-from sslkit.demos.watchers import Opening, Trained, Watcher
+from sslkit.demos.watchers import Opening, Trained, Watcher, released
 from sslkit.engine.device import pick, place
 from sslkit.errors import SslkitError, UserError
 from sslkit.evals import sync as evaluation
 from sslkit.jobs.data import Progress
 from sslkit.jobs.learn import loaded
+from sslkit.jobs.shipped import packaged
 from sslkit.media import faces, remux
-from sslkit.models import weights as files
 from sslkit.report import chart, page
-from sslkit.tasks import base as tasks
 from sslkit.tasks.lip_sync import LipSync
 from sslkit.types import Result
 
 Method = Literal["lip-sync", "cca"]
-SHIPPED = Path(__file__).parents[1] / "weights" / "lip_sync.safetensors"
-"""Weights that come with the package; the .json beside them says how they were made."""
 
 # For cca from training clips of 15 people: 8 of 10 answers that it gives are right, and 2 of 10 voices of somebody else
 # get one.
 _SURE = {"lip-sync": 0.05, "cca": 0.3}
+# The released SyncNet's author says 3 to 4 (joonson/syncnet_python, thread 17); users see less than 2 to 3 where nobody
+# is heard who is seen, and 6 to 10 else (threads 12 and 65).
+_SURE_RELEASED = 3.0
 # Of distances that are likelihoods, from the same people, each left out of the fit: 2 of 3 clips get an answer (all but
 # syllables said alone), 94 % of these are right, and one of 10 voices of somebody else gets one.
 _SURE_SQUARED = 24.0
@@ -52,24 +51,22 @@ def sync(
 ) -> Iterator[Result]:
     """By how much the sound of each video is late; one that cannot be measured gives a result with an error.
 
-    weights: a run of lip_sync, for the method "lip-sync"; without one, those that come with the package. "cca" needs
-    none. fix: a file (of one video) or a folder for
-    copies in which the sound is in time, measured again as `fixed_offset_s`. reach_frames: the largest offset that is
-    looked for, in frames of 1/25 s. detector: a YuNet face detector, .onnx. plot: a page with the distance of each face
-    at every offset, written after the last video. stream: which sound of a file that holds several, from 1. features: a
+    weights: a run of lip_sync, or the file syncnet_v2.model of joonson/syncnet_python, for the method "lip-sync";
+    without them, those that come with the package. "cca" needs none. fix: a file (of one video) or a folder for copies
+    in which the sound is in time, measured again as `fixed_offset_s`. reach_frames: the largest offset that is looked
+    for, in frames of 1/25 s. detector: a YuNet face detector, .onnx. plot: a page with the distance of each face at
+    every offset, written after the last video. stream: which sound of a file that holds several, from 1. features: a
     file (of one video) or a folder for what was seen and heard, as vectors: see `demos.sync.keep_vectors`.
     """
     watcher = _watcher(weights, method, device)
-    settings, find = (
-        SyncSettings(reach_frames=reach_frames, sure=_SURE_SQUARED if watcher.squared else _SURE[method]),
-        faces.finder(detector),
-    )
+    settings, find = SyncSettings(reach_frames=reach_frames, sure=_sure(watcher, method)), faces.finder(detector)
     targets, kept, charts = _targets(videos, fix), _targets(videos, features, ".npz"), []
     for video in map(Path, videos):
         try:
             stages = Stages(progress)
             observed = demo.observe(video, watcher, settings, find, stream - 1, stages)
             result = demo.measured(observed, settings, stages)
+            result.fields |= _used(watcher, method, weights)
             if features is not None:
                 demo.keep_vectors(observed, kept[video])
                 result.files["features"] = str(kept[video])
@@ -80,7 +77,7 @@ def sync(
         except SslkitError as error:
             yield Result(name="sync", fields={"input": str(video), "error": str(error), "kind": error.kind})
     if plot is not None:
-        page.write(plot, page.Page("How far sound and picture are apart", charts=charts))
+        page.write(plot, page.Page(f"How far sound and picture are apart, by {_name(watcher, method)}", charts=charts))
 
 
 def _charts(result: Result) -> list[page.Chart]:
@@ -106,6 +103,8 @@ def _watcher(weights: Path | None, method: Method, device: str) -> Watcher:
         return Opening()
     if weights is None:
         return shipped(device)
+    if weights.is_file():
+        return released(weights, pick(device))
     learner, run, _ = loaded(weights)
     if not isinstance(learner, LipSync):
         raise UserError(f"{weights} learnt {run.recipe.task}; sslkit sync needs a run of lip_sync.")
@@ -115,14 +114,34 @@ def _watcher(weights: Path | None, method: Method, device: str) -> Watcher:
     return Trained(learner, chosen, int(prepared["short_side_px"]), part)
 
 
+def _is_released(watcher: Watcher) -> bool:
+    return watcher.part == "syncnet"
+
+
+def _sure(watcher: Watcher, method: Method) -> float:
+    """Confidence from which an answer is given."""
+    if _is_released(watcher):
+        return _SURE_RELEASED
+    return _SURE_SQUARED if watcher.squared else _SURE[method]
+
+
+def _name(watcher: Watcher, method: Method) -> str:
+    return "syncnet_v2" if _is_released(watcher) else method
+
+
+def _used(watcher: Watcher, method: Method, weights: Path | None) -> dict[str, Any]:
+    """What an answer was found with, for its record."""
+    used: dict[str, Any] = {"method": _name(watcher, method)}
+    if isinstance(watcher, Trained):
+        used |= {"weights": str(weights or "shipped"), "front_end": watcher.front_end}
+    return used
+
+
 def shipped(device: str = "auto") -> Trained:
     """The networks that come with the package."""
-    about, chosen = json.loads(SHIPPED.with_suffix(".json").read_text()), pick(device)
-    learner = tasks.build("lip_sync", about["settings"])
+    learner, about = packaged("lip_sync", device)
     assert isinstance(learner, LipSync)
-    files.fill(learner, files.read(SHIPPED)[1], str(SHIPPED))
-    place(learner.eval(), chosen)
-    return Trained(learner, chosen, about["data"]["short_side_px"], about["data"]["faces"])
+    return Trained(learner, pick(device), about["data"]["short_side_px"], about["data"]["faces"])
 
 
 def offsets_measured(
