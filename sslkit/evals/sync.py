@@ -3,9 +3,10 @@
 Protocol: sound is moved by -15 .. 15 frames of 1/25 s, which for vectors that come once a frame is to move them; each
 time the offset is looked for among -16 .. 16, so that none of those asked lies at an end. Distances are averaged over
 so many neighbouring frames; an answer within one frame is right. Windows of a clip count alike, so do clips of a group.
-Confidence is measured by how well it separates a clip's own sound from that of another clip of its group
-(ROC AUC). A clip's own timing counts as right: recordings whose sound was late when they were made count as errors, so
-the offset found in each clip as it is, by all of its frames, is told as well.
+Confidence is measured by how well it separates a clip's own sound from that of another clip of its group (ROC AUC), and
+by how often it lets an answer be given; and the own sound of all clips from that of clips that are dubbed. A clip's own
+timing counts as right: recordings whose sound was late when they were made count as errors, so the offset found in each
+clip as it is, by all of its frames, is told as well.
 Controls: the training-free method; always answering no offset, which is right for 3 of 31.
 
 Source: Chung and Zisserman, "Out of time", ACCV workshops 2016: within one frame, by the number of frames averaged.
@@ -42,11 +43,12 @@ class Clip:
     squared: bool
 
 
-def evaluate(init: str, clips: Sequence[Clip]) -> list[Row]:
+def evaluate(init: str, clips: Sequence[Clip], sure: float, dubbed: Sequence[Clip] = ()) -> list[Row]:
     """One row for each group and number of frames, {"init", "group", "metric", "frames", "value", "clips"}.
 
-    metric: "near_accuracy" in percent; "auc" of confidence; "own_offset", of single clips, in frames. Raises WorkError
-    when no clip is long enough.
+    sure: confidence from which an answer is given. dubbed: clips in which another voice is heard. metric: in percent
+    "near_accuracy"; "auc" of confidence; "answered" and "other_refused", how often own sound gets an answer and another
+    does not; "own_offset", of single clips, in frames. Raises WorkError when no clip is long enough.
     """
     groups = {group: [clip for clip in clips if clip.group == group] for group in sorted({c.group for c in clips})}
     if len(groups) > 1:
@@ -58,9 +60,12 @@ def evaluate(init: str, clips: Sequence[Clip]) -> list[Row]:
             if found:
                 told = "all" if frames is None else frames
                 rows.append(_row(init, group, "near_accuracy", 100 * sum(found) / len(found), told, len(found)))
-        auc = _separation(members)
-        if auc is not None:
-            rows.append(_row(init, group, "auc", auc, "all", len(members)))
+        own = [_sound_of(clip, clip) for clip in members]
+        others = [_sound_of(one, other) for one, other in _swapped(members)]
+        rows += _separation(init, group, own, others, sure)
+    if dubbed:
+        own, voices = ([_sound_of(clip, clip) for clip in side] for side in (clips, dubbed))
+        rows += _separation(init, f"all against {dubbed[0].group}", own, voices, sure)
     if not rows:
         raise WorkError(f"No clip is longer than {2 * _REACH} frames: there is nothing to measure.")
     for clip in clips:
@@ -106,17 +111,34 @@ def _near(clip: Clip, frames: int | None) -> float | None:
     return sum(right) / len(right)
 
 
-def _separation(clips: Sequence[Clip]) -> float | None:
-    """ROC AUC of confidence, own sound against that of the clip that lies half the list further on."""
-    scores, own = [], []
-    for number, clip in enumerate(clips):
-        other = clips[(number + max(1, len(clips) // 2)) % len(clips)]
-        for sound, matched in ((clip.sound, True), (other.sound, False)):
-            curves = _curves(clip.sight, sound, 0, clip.squared)
-            if len(curves) and (matched or other is not clip):
-                longer = len(curves) ** 0.5 if clip.squared else 1.0  # as sslkit sync has it
-                scores.append(float(best_offset(curves.mean(0)).confidence) * longer)
-                own.append(matched)
-    if len(set(own)) < 2:
+def _swapped(clips: Sequence[Clip]) -> list[tuple[Clip, Clip]]:
+    """Each clip with the one that lies half the list further on."""
+    pairs = [(clip, clips[(number + max(1, len(clips) // 2)) % len(clips)]) for number, clip in enumerate(clips)]
+    return [(one, other) for one, other in pairs if one is not other]
+
+
+def _sound_of(clip: Clip, other: Clip) -> float | None:
+    """How sure an offset of a clip's pictures against the sound of another is, by all frames; None where too short.
+
+    At an end of the range, where `sslkit sync` gives no answer, minus that.
+    """
+    curves = _curves(clip.sight, other.sound, 0, clip.squared)
+    if not len(curves):
         return None
-    return roc_auc(torch.tensor(scores), torch.tensor(own))
+    best = best_offset(curves.mean(0))
+    longer = len(curves) ** 0.5 if clip.squared else 1.0  # as sslkit sync has it
+    return float(best.confidence) * longer * (1 if bool(best.found) else -1)
+
+
+def _separation(
+    init: str, group: str, own: Sequence[float | None], others: Sequence[float | None], sure: float
+) -> list[Row]:
+    """ROC AUC of confidence, and how often it is enough; nothing where there is only one kind."""
+    sides = [torch.tensor([score for score in side if score is not None]) for side in (own, others)]
+    count = len(sides[0])
+    if not count or not len(sides[1]):
+        return []
+    auc = roc_auc(torch.cat(sides).abs(), torch.arange(count + len(sides[1])) < count)
+    answered, refused = (sides[0] >= sure).double().mean() * 100, (sides[1] < sure).double().mean() * 100
+    measured = {"auc": auc, "answered": float(answered), "other_refused": float(refused)}
+    return [_row(init, group, metric, value, "all", count) for metric, value in measured.items()]

@@ -59,7 +59,7 @@ def sync(
     file (of one video) or a folder for what was seen and heard, as vectors: see `demos.sync.keep_vectors`.
     """
     watcher = _watcher(weights, method, device)
-    settings, find = SyncSettings(reach_frames=reach_frames, sure=_sure(watcher, method)), faces.finder(detector)
+    settings, find = SyncSettings(reach_frames=reach_frames, sure=sure_from(watcher, method)), faces.finder(detector)
     targets, kept, charts = _targets(videos, fix), _targets(videos, features, ".npz"), []
     for video in map(Path, videos):
         try:
@@ -101,6 +101,11 @@ def _watcher(weights: Path | None, method: Method, device: str) -> Watcher:
         if weights is not None:
             raise UserError("The method cca learns nothing: leave --weights out, or --method.")
         return Opening()
+    return trained(weights, device)
+
+
+def trained(weights: Path | None, device: str = "auto") -> Trained:
+    """The networks of a run of lip_sync or of the file of the released SyncNet; without either, those that ship."""
     if weights is None:
         return shipped(device)
     if weights.is_file():
@@ -118,7 +123,7 @@ def _is_released(watcher: Watcher) -> bool:
     return watcher.part == "syncnet"
 
 
-def _sure(watcher: Watcher, method: Method) -> float:
+def sure_from(watcher: Watcher, method: Method) -> float:
     """Confidence from which an answer is given."""
     if _is_released(watcher):
         return _SURE_RELEASED
@@ -145,16 +150,23 @@ def shipped(device: str = "auto") -> Trained:
 
 
 def offsets_measured(
-    runs: Sequence[Path], on: Sequence[Path], device: str = "auto", progress: Progress | None = None
+    runs: Sequence[Path],
+    on: Sequence[Path],
+    device: str = "auto",
+    progress: Progress | None = None,
+    dubbed: str = "",
 ) -> Result:
     """How often known offsets of sound are found in the videos below some folders, by runs of lip_sync and by cca.
 
-    Without a run by the weights that come with the package. Groups are the folders of the files.
+    A run may also be the file of the released SyncNet. Without a run by the weights that come with the package. Groups are the folders of the files. dubbed: name of one
+    of the folders `on`, in whose videos another voice is heard.
     """
     began = time.perf_counter()
     videos = [(folder, path) for folder in map(Path, on) for path in media_files(folder)]
     if not videos:
         raise UserError(f"There are no videos in {', '.join(map(str, on))}: name a folder of people who talk.")
+    if dubbed and not {dubbed} < {Path(folder).name for folder in on}:
+        raise UserError(f"The folder dubbed={dubbed} is to be named with --on, beside one of people's own voices.")
     networks: dict[str, Watcher] = {Path(run).resolve().name: _watcher(run, "lip-sync", device) for run in runs}
     watchers = (networks or {"lip_sync (shipped)": shipped(device)}) | {"cca": Opening()}
     clips: dict[str, list[evaluation.Clip]] = {init: [] for init in watchers}
@@ -167,8 +179,12 @@ def offsets_measured(
         for (init, watcher), pair in zip(watchers.items(), found, strict=False):
             clips[init].append(evaluation.Clip(path.name, group, *pair, watcher.squared))
         without += [] if found else [path.name]
-    rows = [row for init, members in clips.items() for row in evaluation.evaluate(init, members)]
-    groups = dict.fromkeys(row["group"] for row in rows if row["metric"] == "auc")
+    rows = []
+    for init, watcher in watchers.items():
+        sure = sure_from(watcher, "cca" if init == "cca" else "lip-sync")
+        own = [clip for clip in clips[init] if clip.group != dubbed]
+        rows += evaluation.evaluate(init, own, sure, [clip for clip in clips[init] if clip.group == dubbed])
+    groups = dict.fromkeys(row["group"] for row in rows if row["metric"] == "near_accuracy")
     rows += evaluation.always_zero(list(groups))
     return Result(
         name=f"offsets of sound in {', '.join(path.name for path in map(Path, on))}",
