@@ -48,7 +48,11 @@ def sync(
     videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Files, or - for a list on stdin.")],
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Run folder of lip_sync, not what ships.", autocompletion=completion.runs),
+        typer.Option(
+            metavar="RUN|FILE",
+            help="Not what ships: a run folder of lip_sync, or syncnet_v2.model as published.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     method: Annotated[
         Literal["lip-sync", "cca"], typer.Option(help="cca compares the mouth with onsets, and needs no weights.")

@@ -270,8 +270,9 @@ def _steps(progress: Progress, text: str) -> Callable[[int, int, Any], None]:
 
 
 def evaluation_folder(out: Path | None, runs: Sequence[Path], what: str, on: Sequence[Path]) -> Path:
-    """Where an evaluation's page and result go: beside the first run, unless `out` is given."""
+    """Where an evaluation's page and result go: into the first run, beside the first file of weights, or `out`."""
     parent = Path(runs[0]) if runs else Path("runs")
+    parent = parent.parent if parent.is_file() else parent
     folder = out or parent / f"{what}-{'-'.join(Path(dataset).name for dataset in on)}"
     if (folder / "recipe.yaml").exists():
         raise UserError(f"{folder} is the folder of a run, which has a result of its own: choose another --out.")

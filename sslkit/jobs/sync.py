@@ -158,8 +158,8 @@ def offsets_measured(
 ) -> Result:
     """How often known offsets of sound are found in the videos below some folders, by runs of lip_sync and by cca.
 
-    A run may also be the file of the released SyncNet. Without a run by the weights that come with the package. Groups are the folders of the files. dubbed: name of one
-    of the folders `on`, in whose videos another voice is heard.
+    A run may also be the file of the released SyncNet. Without a run by the weights that come with the package. Groups
+    are the folders of the files. dubbed: name of one of the folders `on`, in whose videos another voice is heard.
     """
     began = time.perf_counter()
     videos = [(folder, path) for folder in map(Path, on) for path in media_files(folder)]

@@ -90,23 +90,33 @@ def test_frames_and_sound_of_one_window_are_of_the_same_time(
     assert np.abs(off_s[1:-1]).max() < 0.010 and abs(float(np.median(off_s))) < 0.001
 
 
-def test_a_known_offset_is_found_and_told(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With networks that see how bright a window's middle is, and hear how loud; before them all is as released."""
-    rng = np.random.default_rng(0)
-    drawn = rng.uniform(0.1, 1, FRAMES)
-    loud = np.roll(drawn, 6).repeat(HOP) * 8000
-    path = written(tmp_path / "late.mp4", drawn, loud * rng.choice([-1, 1], len(loud)))
-    sight_of = "sslkit.models.syncnet.SyncNetSight.dense"
-    monkeypatch.setattr(sight_of, lambda _, raw: ((raw[:, 2:-2].float().mean((2, 3, 4)) - 20) / 200)[..., None] * 40)
-    energy = slice(7, 11)  # columns that lie in the third of five frames
+@pytest.fixture
+def readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that see how bright a window's middle is, and hear how loud; before them all is as released."""
+
+    def see(self: SyncNetSight, raw: Tensor) -> Tensor:
+        return ((raw[:, 2:-2].mean((2, 3, 4)) - 20) / 200)[..., None] * 40
 
     def hear(self: SyncNetSound, raw: Tensor) -> Tensor:
-        root = self.heard(raw)[:, :, 0, energy].exp().mean(-1).sqrt()
+        root = self.heard(raw)[:, :, 0, 7:11].exp().mean(-1).sqrt()  # columns that lie in the third of five frames
         return (root / root.amax())[..., None] * 40
 
-    monkeypatch.setattr("sslkit.models.syncnet.SyncNetSound.dense", hear)
+    monkeypatch.setattr(SyncNetSight, "dense", see)
+    monkeypatch.setattr(SyncNetSound, "dense", hear)
     monkeypatch.setattr(people.shots.Cuts, "add", lambda self, frames: [])
-    monkeypatch.setattr(faces, "finder", lambda _: everywhere)
+    monkeypatch.setattr(faces, "finder", lambda _=None: everywhere)
+
+
+def talking(path: Path, offset: int, seed: int = 0) -> Path:
+    """A video whose sound is as loud as its frames are bright, `offset` frames later."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.uniform(0.1, 1, FRAMES)
+    loud = np.roll(drawn, offset).repeat(HOP) * 8000
+    return written(path, drawn, loud * rng.choice([-1, 1], len(loud)))
+
+
+def test_a_known_offset_is_found_and_told(weights: Path, tmp_path: Path, readable: None) -> None:
+    path = talking(tmp_path / "late.mp4", 6)
     (told,) = jobs.sync([path], weights=weights, device="cpu")
     assert (told.fields["offset_frames"], told.fields["verdict"]) == (6, "sound late")
     assert told.fields["method"] == "syncnet_v2" and told.fields["weights"] == str(weights)
@@ -115,6 +125,16 @@ def test_a_known_offset_is_found_and_told(weights: Path, tmp_path: Path, monkeyp
     assert told.fields["confidence"] > 3
     curve = torch.tensor(told.fields["tracks"][0]["curve"])
     assert told.fields["confidence"] == pytest.approx(float(curve.median() - curve.min()), abs=1e-3)
+
+
+def test_the_file_is_measured_as_runs_are(weights: Path, tmp_path: Path, readable: None) -> None:
+    folder = tmp_path / "people"
+    folder.mkdir()
+    for seed in (1, 2):
+        talking(folder / f"{seed}.mp4", 0, seed)
+    found = jobs.probe([weights], [folder], recipe="sync", out=tmp_path / "out", device="cpu")
+    right = [row["value"] for row in found.rows if row["init"] == "weights.bin" and row["metric"] == "near_accuracy"]
+    assert right and min(right) > 90
 
 
 def test_a_wrong_file_is_one_sentence_that_names_a_weight(tmp_path: Path) -> None:
