@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslkit.data import cutting, framing, samples
-from sslkit.data.face_clips import face_clips
+from sslkit.data.face_clips import FaceClip, face_clips, marked_clip
 from sslkit.data.framing import Border, Pictures
-from sslkit.data.layouts.base import Item
+from sslkit.data.layouts.base import FaceTrack, Item
 from sslkit.data.settings import PrepareSettings
 from sslkit.data.shards import Stored
 from sslkit.errors import WorkError
@@ -113,6 +113,8 @@ def _sound(item: Item, path: Path, about: dict[str, Any], settings: PrepareSetti
 def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSettings) -> Iterator[Step]:
     changed = path.stat().st_mtime_ns if path.exists() else 0
     probe, border = framing.looked_at(path, changed)
+    marked = item.marked if settings.faces != "none" else None
+    border = border if marked is None else framing.WHOLE  # it is the whole picture that faces are marked in
     fps = rate(probe.fps, settings.fps)
     start_s, end_s = _span(item, probe.duration_s, settings)
     side_px = framing.reading_side(probe, border if settings.remove_borders else framing.WHOLE, settings)
@@ -130,7 +132,7 @@ def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSetti
         heard = probe.has_sound and settings.sound
         inside, bars = framing.without(frames, framing.scaled(border, probe, frames), settings)
         removed = {"border": list(border if settings.remove_borders else framing.WHOLE), "bars": list(bars)}
-        for shown in _shown({**about, **place, **removed}, inside, fps, settings):
+        for shown in _shown({**about, **place, **removed}, inside, fps, settings, probe, marked):
             if isinstance(shown, Refused):
                 yield shown
             else:
@@ -142,13 +144,24 @@ def _video(item: Item, path: Path, about: dict[str, Any], settings: PrepareSetti
 
 
 def _shown(
-    about: dict[str, Any], frames: Pictures, fps: float, settings: PrepareSettings
+    about: dict[str, Any],
+    frames: Pictures,
+    fps: float,
+    settings: PrepareSettings,
+    probe: read.Probe | None = None,
+    marked: FaceTrack | None = None,
 ) -> Iterator[tuple[dict[str, Any], Pictures] | Refused]:
-    """What a clip is to show: all of it, or each of its faces."""
+    """What a clip is to show: all of it, the face that is marked in the video that was probed, or each of its faces."""
     if settings.faces == "none":
         yield about, frames
         return
-    found = face_clips(frames, settings.faces, settings.short_side_px, max(1.0, settings.min_s * fps))
+    found: Iterable[FaceClip | str]
+    if marked is not None and probe is not None:
+        at_s = about["start_s"] + np.arange(len(frames)) / fps
+        boxes = marked.squares_at(at_s, (frames.shape[2], frames.shape[1]), (probe.width, probe.height))
+        found = [marked_clip(frames, boxes, settings.faces, settings.short_side_px)]
+    else:
+        found = face_clips(frames, settings.faces, settings.short_side_px, max(1.0, settings.min_s * fps))
     for number, one in enumerate(found):
         if isinstance(one, str):
             yield Refused(about["source"], round(about["start_s"], 3), one)

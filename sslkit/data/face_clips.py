@@ -48,6 +48,16 @@ def face_clips(
         yield f"No face can be followed: {told}." if told else "No face was found."
 
 
+def marked_clip(
+    frames: Pictures, boxes: NDArray[np.float32], part: Literal["face", "mouth"], side_px: int
+) -> FaceClip | str:
+    """The face that lies along squares (T, 4), one a frame; a sentence where it is too small."""
+    size_px = float(np.median(boxes[:, 2] - boxes[:, 0]))
+    if size_px < _LEAST_PX:
+        return f"The face that is marked is {size_px:.0f} px large, below {_LEAST_PX}."
+    return FaceClip(0, faces.crops(frames, boxes, side_px, part), boxes)
+
+
 @functools.cache
 def _finder() -> faces.Finder:
     return faces.finder()

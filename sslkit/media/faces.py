@@ -209,15 +209,16 @@ def _cut(frame: Picture, corner: Boxes, side_px: int) -> Frames:
 def _as_published(frame: Picture, box: Boxes, side_px: int) -> Frames:
     """Whole pixels of the frame, cut before they are scaled, and scaled without a filter."""
     half, x, y = float(max(box[2:] - box[:2])) / 2, float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
-    grey = int(half * 1.8)  # so much is added on all sides; what is then cut begins and ends at whole pixels
+    added = int(half * 1.8)  # on all sides; what is then cut begins and ends at whole pixels
     top, bottom, left, right = (
-        int(place + grey) - grey for place in (y - half, y + 1.8 * half, x - 1.4 * half, x + 1.4 * half)
+        int(place + added) - added for place in (y - half, y + 1.8 * half, x - 1.4 * half, x + 1.4 * half)
     )
     inside = frame[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
     if not inside.size:
         return np.full((side_px, side_px, 3), _GREY, np.uint8)
-    margins = (-top, bottom - frame.shape[0], -left, right - frame.shape[1])
-    whole = cv2.copyMakeBorder(inside, *(max(0, by) for by in margins), cv2.BORDER_CONSTANT, value=(_GREY,) * 3)
+    below, beside = max(0, bottom - frame.shape[0]), max(0, right - frame.shape[1])
+    grey = (_GREY, _GREY, _GREY)
+    whole = cv2.copyMakeBorder(inside, max(0, -top), below, max(0, -left), beside, cv2.BORDER_CONSTANT, value=grey)
     return np.asarray(cv2.resize(whole, (side_px, side_px)), np.uint8)
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from sslkit.data.dataset import Dataset
-from sslkit.data.face_clips import FaceClip, face_clips
+from sslkit.data.face_clips import FaceClip, face_clips, marked_clip
 from sslkit.data.prepare import prepare
 from sslkit.data.settings import PrepareSettings
 from sslkit.errors import UserError
-from sslkit.media import read
+from sslkit.media import read, write
 from sslkit.types import Reads
 
 
@@ -53,6 +53,47 @@ def test_what_is_known_to_be_in_time_is_written_down(mouths, tmp_path) -> None:
 def test_without_a_face_the_reason_is_told() -> None:
     flat = np.full((10, 96, 128, 3), 90, np.uint8)
     assert list(face_clips(flat, "face", 64, 5)) == ["No face was found."]
+
+
+@pytest.mark.parametrize("layout", ["ava_activespeaker", "columbia"])
+def test_marked_faces_are_cut_out_along_their_boxes(layout: str, tmp_path: Path) -> None:
+    """A disc on a ramp, which no detector takes for a face, moves to the right; it stays in the middle of its clip."""
+    fps, count, side = (25.0, 60, 60) if layout == "ava_activespeaker" else (30_000 / 1001, 70, 60)
+    rows, columns = np.mgrid[:160, :240]
+    left = 20 + 1.5 * np.arange(count)
+    discs = [(columns - x - side / 2) ** 2 + (rows - 70) ** 2 < 12**2 for x in left]
+    frames = np.stack([np.where(disc, 240, 20 + columns // 4) for disc in discs])[..., None].repeat(3, 3)
+    frames[:, :20] = 0  # a black bar: boxes are those of the whole picture
+    write.video(tmp_path / "film.mp4", frames.astype(np.uint8), fps)
+    marks = [
+        (k, left[k], 70 - side / 2, "SPEAKING_AUDIBLE" if k < count // 2 else "NOT_SPEAKING") for k in range(count)
+    ]
+    lines = [f"{k} {round(x)} {round(y)} {side} {int(word[0] == 'S')}" for k, x, y, word in marks]
+    if layout == "ava_activespeaker":
+        lines = [
+            f"film,{k / fps},{x / 240},{y / 160},{(x + side) / 240},{(y + side) / 160},{word},film_a"
+            for k, x, y, word in marks
+        ]
+    path = tmp_path / ("train/film-activespeaker.csv" if layout == "ava_activespeaker" else "fusion/bell.txt")
+    path.parent.mkdir()
+    path.write_text("\n".join(lines))
+    settings = PrepareSettings(faces="face", short_side_px=56, min_s=0.5, fps=25, remove_borders=True)
+    prepare(layout, str(tmp_path), tmp_path / "out", settings)
+    dataset = Dataset(tmp_path / "out", "train" if layout == "ava_activespeaker" else "test")
+    names = {"ava_activespeaker": ["SPEAKING_AUDIBLE", "NOT_SPEAKING"], "columbia": ["speaking", "silent"]}[layout]
+    assert [dataset.meta(index)["label_name"] for index in range(len(dataset.entries))] == names
+    for index, entry in enumerate(dataset.entries):
+        shown = read.frames(dataset.member(index, "mp4"), range(entry.frames)).astype(float).mean(3)
+        assert shown.shape[1:] == (56, 56) and entry.frames > 20
+        # 1.4 boxes wide and from the top of the box: its middle is at half the width, and 0.36 from above
+        ys, xs = np.nonzero((shown > 160).all(0))
+        assert abs(xs.mean() - 27.5) < 1.5 and abs(ys.mean() - 56 * 0.5 / 1.4) < 1.5 and len(xs) > 150
+
+
+def test_a_marked_face_that_is_too_small_is_told() -> None:
+    boxes = np.tile(np.float32([10, 10, 40, 40]), (5, 1))
+    small = marked_clip(np.zeros((5, 90, 90, 3), np.uint8), boxes, "face", 64)
+    assert small == "The face that is marked is 30 px large, below 40."
 
 
 @pytest.mark.realdata

@@ -7,7 +7,8 @@
 Columns are video_id, frame_timestamp, entity_box_x1, _y1, _x2, _y2 (shares of width and height), label, entity_id, and
 may go on. `items` are the stretches of one face without a change of label. Only SPEAKING_AUDIBLE counts as speaking, as
 in the official measure. What is seen of a stretch is the whole picture, of which the label describes one face: its box,
-the median one, is the `truth` of the sample. `tracks` are what an active speaker is measured on.
+the median one, is the `truth` of the sample; with `--set faces=face` (or mouth) that face is cut out along its boxes.
+`tracks` are what an active speaker is measured on.
 """
 
 from __future__ import annotations
@@ -50,15 +51,7 @@ def tracks(source: str, split: str = "val") -> list[FaceTrack]:
     """The marked faces of a split whose films are there. Raises UserError as `items` does."""
     root, films, marked = _read(source)
     found = [
-        FaceTrack(
-            video=films[face[0][0]],
-            name=face[0][1],
-            split=split,
-            time_s=np.array([time_s for _, _, time_s, _, _ in face]),
-            boxes=np.array([box for _, _, _, box, _ in face]),
-            speaks=np.array([label == _SPEAKS for *_, label in face]),
-            relative=True,
-        )
+        _track(films[face[0][0]], split, face)
         for this, marks in marked
         if this == split
         for face in _faces(marks)
@@ -67,6 +60,18 @@ def tracks(source: str, split: str = "val") -> list[FaceTrack]:
     if not found:
         raise wrong("ava_activespeaker", root, f"a list of {split} and its films")
     return found
+
+
+def _track(film: Path, split: str, face: Sequence[_Mark]) -> FaceTrack:
+    return FaceTrack(
+        video=film,
+        name=face[0][1],
+        split=split,
+        time_s=np.array([time_s for _, _, time_s, _, _ in face]),
+        boxes=np.array([box for _, _, _, box, _ in face]),
+        speaks=np.array([label == _SPEAKS for *_, label in face]),
+        relative=True,
+    )
 
 
 def _read(source: str) -> tuple[Path, dict[str, Path], list[tuple[str, list[_Mark]]]]:
@@ -136,4 +141,5 @@ def _item(root: Path, films: dict[str, Path], split: str, marks: Sequence[_Mark]
         end_s=marks[-1][2],
         problem=None if film is not None else "the film is missing",
         truth={"face": face, "box": np.median([box for _, _, _, box, _ in marks], 0).round(4).tolist()},
+        marked=None if film is None else _track(film, split, marks),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Item:
     problem: why it cannot be prepared at all (a listed file that is missing), None otherwise.
     fold: of an official cross-validation, from 1; None without one. tags: all that a sample is said to hold, where it
     may be more than one thing. heard: the file of the sound that belongs to a picture. truth: what else is known of it.
+    marked: the face of its video that it is about, where people have marked it.
     """
 
     source: str
@@ -47,6 +48,7 @@ class Item:
     tags: tuple[str, ...] = ()
     heard: Path | None = None
     truth: Mapping[str, Any] | None = None
+    marked: FaceTrack | None = field(default=None, compare=False, repr=False)
 
     @property
     def still(self) -> bool:
@@ -74,6 +76,18 @@ class FaceTrack:
     boxes: NDArray[np.float64]
     speaks: NDArray[np.bool_]
     relative: bool = False
+
+    def squares_at(
+        self, at_s: NDArray[np.float64], size_px: tuple[int, int], film_px: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """Squares (T, 4) around the middles of the boxes between the marks, as long as the mean of their sides.
+
+        In pixels of pictures of `size_px` (width, height) of the film, whose own size is `film_px`.
+        """
+        scale = np.array(size_px) / (1.0 if self.relative else np.array(film_px))
+        boxes = np.stack([np.interp(at_s, self.time_s, column) for column in self.boxes.T], 1) * np.tile(scale, 2)
+        middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).mean(1, keepdims=True) / 2
+        return np.concatenate([middle - half, middle + half], 1).astype(np.float32)
 
 
 def is_image(path: Path) -> bool:

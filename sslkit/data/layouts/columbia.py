@@ -5,13 +5,15 @@
 
 Boxes are squares in pixels of the film, left and top first; frames count from 0. The format is that of the labels which
 go with TaoRuijie/TalkNet-ASD (`col_labels`); the set itself has more, which is passed over. All of it is test. `items`
-are the stretches of one head without a change of label, whose `truth` is the median box; `tracks` are what an active
-speaker is measured on, one for each stretch of neighbouring marks. Published averages leave the speaker abbas out.
+are the stretches of one head without a change of label, whose `truth` is the median box, and which `--set faces=face`
+(or mouth) cuts out along its boxes; `tracks` are what an active speaker is measured on, one for each stretch of
+neighbouring marks. Published averages leave the speaker abbas out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,7 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
                 start_s=start_s,
                 end_s=end_s,
                 truth={"face": track.name, "box": np.median(track.boxes[first:last], 0).round(1).tolist()},
+                marked=_part(track, first, last),
             )
 
 
@@ -55,6 +58,11 @@ def tracks(source: str, split: str = "test") -> list[FaceTrack]:
     if not labels or len(films) != 1 or split != "test":
         raise wrong("columbia", root, "one film and labels like fusion/bell.txt, all of them test,")
     return [track for path in labels for track in _tracks(films[0], path)]
+
+
+def _part(track: FaceTrack, first: int, last: int) -> FaceTrack:
+    inside = slice(first, last)
+    return replace(track, time_s=track.time_s[inside], boxes=track.boxes[inside], speaks=track.speaks[inside])
 
 
 def _tracks(film: Path, path: Path) -> Iterator[FaceTrack]:
