@@ -103,8 +103,8 @@ class ProbeRecipe(_Block):
 
     protocol: "probe" is all measurements of frozen features, the next four are one of them, "pretext" asks the pretext
     task's own question on other data, "esc" tests sounds fold by fold, "senses" finds sounds by pictures and the other
-    way round, "speakers" says who of several people talks, "duets" the same in films composed for it, "localise" what makes a
-    sound, "sync" how late it is.
+    way round, "speakers" says who of several people talks, "duets" the same in films composed for it, "localise" what
+    makes a sound, "sync" how late it is.
     layers: which; none named means all. pool: how a feature map is reduced to at most `pool_dims` numbers. svm_costs,
     weight_decays: the settings that are tried on the held-out `val_share` of train. clips: windows averaged over a
     sample. silence_db: level under full scale below which a window of sound is passed over. first: how many of the

@@ -68,6 +68,10 @@ def sync(
     features: Annotated[
         Path | None, typer.Option(metavar="NPZ", help="Write what is seen and heard, as vectors: a file or a folder.")
     ] = None,
+    speakers: Annotated[
+        Path | None,
+        typer.Option(metavar="MP4", help="Write who speaks when: a video, or a folder of them, and .rttm beside it."),
+    ] = None,
     detector: Annotated[Path | None, typer.Option(metavar="ONNX", help="A YuNet face detector.")] = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -76,6 +80,8 @@ def sync(
 
     Example: sslkit sync talk.mp4 --fix mended.mp4
 
+    Who speaks: sslkit sync panel.mp4 --speakers speakers.mp4
+
     Many: ls clips/*.mp4 | sslkit sync - --method cca --json
     """
     with telling(as_json) as output, output.progress() as progress:
@@ -83,7 +89,7 @@ def sync(
 
         chosen = [Path(video) for video in listed(videos)]
         found = jobs.sync(
-            chosen, weights, method, fix, reach_frames, detector, device, plot, stream, features, progress
+            chosen, weights, method, fix, reach_frames, detector, device, plot, stream, features, speakers, progress
         )
         failed = output.results(found)
     if failed:

@@ -1,24 +1,25 @@
 """Who speaks? Faces that people have marked from moment to moment, scored by how well each goes with the sound.
 
 Protocol: marked faces are cut out at 25 pictures a second along their boxes, in pieces of ten seconds; at every moment
-the networks' distance of face and sound, under the median over all offsets of the piece, says how sure it is that this
-face speaks (`ops.offsets.frame_confidence`), at the offset that all faces of a video have in common. Scores are medians
-over 9 pictures and means over a window besides. AP is that of the official AVA tool, interpolated, over all marks; F1,
-as on the Columbia panel, is measured speaker by speaker (AVA: video by video) at the threshold that is best for all the
-others, and averaged without abbas, whom published averages leave out.
+the distance of face and sound, under the median over all offsets, says how sure it is that this face speaks, at the
+offset that all faces of a video have in common, where there is a sure one (`ops.speaking.frame_scores`). Scores are
+over windows of several lengths. AP is that of the official AVA tool, interpolated, over all marks; F1, as on the
+Columbia panel, is measured speaker by speaker (AVA: video by video) at the threshold that is best for all the others,
+and averaged without abbas, whom published averages leave out. Recall and precision are of marks when a face speaks by
+the rule of `sslkit sync --speakers`.
 Controls: the same networks with random weights; chance, which for AP is the share of marks that speak, and for F1 what
 calling everybody a speaker gets.
 Source: Roth et al., "AVA-ActiveSpeaker", ICASSP 2020; Chakravarty and Tuytelaars, ECCV 2016 (Columbia); Chung and
 Zisserman, ACCV workshops 2016 (confidence).
-Departures: boxes are the marked ones on both sets, so that nothing needs to be matched; thresholds are never fitted to
-who is tested.
+Departures: scores are those of `ops.speaking`; boxes are the marked ones on both sets, so that nothing needs to be
+matched; thresholds are never fitted to who is tested.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,8 @@ from sslkit.evals.base import Row
 from sslkit.media import faces, read
 from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES
 from sslkit.ops import ranking
-from sslkit.ops.offsets import best_offset, frame_confidence, offset_distances
-from sslkit.tasks.lip_sync import LipSync
+from sslkit.ops.offsets import best_offset, offset_distances
+from sslkit.ops.speaking import Rule, frame_scores, speaks
 from sslkit.types import Result
 
 Progress = Callable[[int, int, str], None]
@@ -44,6 +45,7 @@ LAYOUTS = {"columbia": "test", "ava_activespeaker": "val"}
 """Those that mark who speaks, and the split that is measured."""
 WINDOWS = (9, 25, 75)
 """Pictures that scores are averaged over."""
+RULE = Rule()
 _REACH = 15
 _PIECE_S = 10.0
 _CHUNK_FRAMES = 50
@@ -53,21 +55,36 @@ _NOT_AVERAGED = {"abbas"}
 
 @dataclass(frozen=True)
 class Watched:
-    """The networks of a lip_sync run. side_px, part: as its data were prepared."""
+    """What sees faces and hears sound, as `demos.watchers.Watcher` has it.
 
-    task: LipSync
+    see: frames (1, T, 3, S, S) uint8 to vectors (T - 4, D). hear: sound (1, N) int16 to vectors (windows, D). side_px,
+    part: what is cut out. squared: whether squared distances are what is averaged. sure: confidence from which an
+    offset is one, as `demos.sync.SyncSettings` has it.
+    """
+
+    see: Callable[[Tensor], Tensor]
+    hear: Callable[[Tensor], Tensor]
     side_px: int
     part: faces.Part
-    device: torch.device
+    squared: bool
+    sure: float
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Some seconds of a marked face. distances: (rows, 2 reach + 1). row: (N,) int64, the row of each mark."""
+    """Some seconds of a marked face. distances: (rows, 2 reach + 1). row: (N,) int64, the row of each mark.
+
+    offset: that all faces of the video have in common, in frames.
+    """
 
     track: FaceTrack
     distances: Tensor
     row: Tensor
+    offset: int = 0
+
+    def scores(self, frames: int) -> Tensor:
+        """Of each row, over so many frames, (rows,)."""
+        return frame_scores(self.distances, self.offset, frames)
 
 
 def marked(folder: Path) -> tuple[str, list[FaceTrack]]:
@@ -86,8 +103,8 @@ def evaluate(named: Sequence[tuple[str, int, Watched]], folder: Path, *, progres
     """Every network, (init, seed, networks), on the marked faces of a folder.
 
     Rows: {"init", "metric", "value", "seed", "frames", "who"}: metric ap, auc, or f1 (of each who), by the pictures
-    averaged; then means over seeds. Raises UserError for a folder of another layout; WorkError where no face can be
-    scored.
+    that scores are of, recall and precision; then means over seeds. Raises UserError for a folder of another layout;
+    WorkError where no face can be scored.
     """
     began = time.perf_counter()
     layout, tracks = marked(folder)
@@ -95,16 +112,20 @@ def evaluate(named: Sequence[tuple[str, int, Watched]], folder: Path, *, progres
     scored = 0
     for name, seed, watched in named:
         found = pieces(tracks, watched, name, progress)
-        speaks, who = _truth(found, layout)
-        scored = len(speaks)
+        spoken, who = _truth(found, layout)
+        scored = len(spoken)
         for frames in WINDOWS:
-            measured = measures_of(scores(found, frames), speaks, who)
+            measured = measures_of(scores(found, frames), spoken, who)
             rows += [
                 {"init": name, "metric": metric, "value": value, "seed": seed, "frames": frames, "who": one}
                 for (metric, one), value in measured.items()
             ]
+        for metric, value in agreement(told(found, RULE), spoken).items():
+            rows.append(
+                {"init": name, "metric": metric, "value": value, "seed": seed, "frames": RULE.frames, "who": ""}
+            )
     total = base.summary([row for row in rows if not row["who"]], ("init", "metric", "frames"))
-    guesses = _chance(speaks, who)
+    guesses = _chance(spoken, who)
     marks = sum(len(track.time_s) for track in tracks)
     return Result(
         name=f"Active speakers of {layout} in {folder.name}",
@@ -157,24 +178,41 @@ def best_threshold(score: Tensor, positive: Tensor) -> float:
 
 
 def scores(found: Sequence[Piece], frames: int) -> Tensor:
-    """How sure every mark of the pieces is that its face speaks, (N,), averaged over so many pictures."""
-    offsets = _offsets(found)
-    parts = []
+    """How sure every mark of the pieces is that its face speaks, (N,), over so many pictures."""
+    return torch.cat([piece.scores(frames)[piece.row] for piece in found])
+
+
+def told(found: Sequence[Piece], rule: Rule) -> Tensor:
+    """Whether every mark of the pieces is taken to speak, (N,) bool, where faces of a video compete."""
+    best: dict[tuple[Path, int], float] = {}
+    moments, scored = [], []
     for piece in found:
-        sure = frame_confidence(piece.distances, offsets[piece.track.video])
-        half = frames // 2
-        padded = F.pad(sure[None, None], (half, half), mode="replicate")
-        parts.append(F.avg_pool1d(padded, 2 * half + 1, 1)[0, 0][piece.row])
+        start, score = round(float(piece.track.time_s[0]) * FPS), piece.scores(rule.frames).numpy()
+        moments.append([(piece.track.video, start + row) for row in range(len(score))])
+        scored.append(score)
+        for moment, value in zip(moments[-1], score.tolist(), strict=True):
+            best[moment] = max(value, best.get(moment, value))
+    parts = []
+    for piece, these, score in zip(found, moments, scored, strict=True):
+        highest = np.array([best[moment] for moment in these], np.float32)
+        parts.append(torch.from_numpy(speaks(score, highest, np.ones(len(score), bool), rule))[piece.row])
     return torch.cat(parts)
 
 
-def _offsets(found: Sequence[Piece]) -> dict[Path, int]:
-    """The offset that the faces of each video have in common; 0 where there is none."""
-    curves: dict[Path, Tensor] = {}
-    for piece in found:
-        curves[piece.track.video] = curves.get(piece.track.video, torch.zeros(())) + piece.distances.double().sum(0)
-    best = {video: best_offset(curve) for video, curve in curves.items()}
-    return {video: int(one.frames) if bool(one.found) else 0 for video, one in best.items()}
+def agreement(said: Tensor, truth: Tensor) -> dict[str, float]:
+    """Recall and precision, percent; no precision where nothing was said. (N,) bool each."""
+    right = float((said & truth).sum())
+    found = {"recall": 100 * right / max(1, int(truth.sum()))}
+    return found | ({"precision": 100 * right / int(said.sum())} if said.any() else {})
+
+
+def _offset(found: Sequence[Piece], watched: Watched) -> int:
+    """The offset that the faces of a video have in common; 0 where it is not sure."""
+    curve, rows = sum(piece.distances.double().sum(0) for piece in found), sum(len(piece.distances) for piece in found)
+    best = best_offset(torch.as_tensor(curve) / rows)
+    # As sslkit sync has it: the mean of logarithms of likelihoods strays by one over the root of their number.
+    confidence = float(best.confidence) * (rows**0.5 if watched.squared else 1.0)
+    return int(best.frames) if bool(best.found) and confidence >= watched.sure else 0
 
 
 def _truth(found: Sequence[Piece], layout: str) -> tuple[Tensor, list[str]]:
@@ -195,7 +233,6 @@ def pieces(
     tracks: Sequence[FaceTrack], watched: Watched, name: str = "", progress: Progress | None = None
 ) -> list[Piece]:
     """The distances of all marked faces, piece by piece. Raises WorkError where there is none long enough."""
-    watched.task.to(watched.device).eval()
     found = []
     for number, track in enumerate(tracks):
         for part in _cut(track):
@@ -207,7 +244,9 @@ def pieces(
             progress(number + 1, len(tracks), f"faces watched by {name}")
     if not found:
         raise WorkError(f"No marked face is seen for {WINDOW_FRAMES} pictures: check the marks' times.")
-    return found
+    videos = dict.fromkeys(piece.track.video for piece in found)
+    offset = {video: _offset([piece for piece in found if piece.track.video == video], watched) for video in videos}
+    return [replace(piece, offset=offset[piece.track.video]) for piece in found]
 
 
 def _cut(track: FaceTrack) -> list[FaceTrack]:
@@ -230,14 +269,14 @@ def _distances(part: FaceTrack, watched: Watched) -> Tensor:
     windows = len(cut) - WINDOW_FRAMES + 1
     if windows < 1:
         return torch.zeros(0, 2 * _REACH + 1)
-    sight = watched.task.seen(torch.from_numpy(cut).permute(0, 3, 1, 2)[None].to(watched.device))[0].cpu()
+    sight = watched.see(torch.from_numpy(cut).permute(0, 3, 1, 2)[None]).cpu()
     # A window of sound is a little longer than five frames, with the same middle.
     early_s = (WINDOW - WINDOW_FRAMES * HOP) / 2 / RATE_HZ
     heard = _sound(part.video, float(part.time_s[0]) - _REACH / FPS - early_s, windows + 2 * _REACH)
-    sound = watched.task.heard(torch.from_numpy(heard)[None].to(watched.device))[0].cpu()
+    sound = watched.hear(torch.from_numpy(heard)[None]).cpu()
     # The search leaves out as many frames as its range at either end: they are no frames of the face.
     found = offset_distances(F.pad(sight, (0, 0, _REACH, _REACH)), sound, _REACH)
-    return found.square() / 2 if watched.task.squared else found
+    return found.square() / 2 if watched.squared else found
 
 
 def _crops(part: FaceTrack, watched: Watched) -> NDArray[np.uint8]:

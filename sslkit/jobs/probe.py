@@ -16,19 +16,18 @@ from sslkit.data.dataset import Dataset
 from sslkit.engine.device import pick, place
 from sslkit.engine.run import Run
 from sslkit.errors import UserError
-from sslkit.evals import esc, localisation, pretext, senses, speakers
+from sslkit.evals import esc, localisation, pretext, senses
 from sslkit.evals import inits as networks
 from sslkit.evals import probe as probing
 from sslkit.evals.inits import RANDOM, Init
 from sslkit.jobs.data import Progress, check_prepared, split_of
 from sslkit.jobs.learn import evaluation_folder, load_task
+from sslkit.jobs.speakers import duets_measured, speakers_measured
 from sslkit.jobs.sync import offsets_measured
-from sslkit.media import faces
 from sslkit.recipe import ProbeRecipe
 from sslkit.tasks import base as tasks
 from sslkit.tasks.av_object import AvObject
 from sslkit.tasks.av_sync import AvSync
-from sslkit.tasks.lip_sync import LipSync
 from sslkit.types import Published, Result
 
 _OF_LAYERS = ("probe", "linear", "svm", "knn", "retrieval")
@@ -60,9 +59,11 @@ def probe(
     elif asked.protocol == "localise":
         result = _localised(runs, on, asked, chosen, progress)
     elif asked.protocol == "speakers":
-        result = _speakers(runs, on, seeds, chosen, progress)
+        result = speakers_measured(runs, on, seeds, device, progress)
+    elif asked.protocol == "duets":
+        result = duets_measured(runs, on, folder, seeds, device, progress)
     elif asked.protocol == "sync":
-        result = offsets_measured(runs, on, device, progress)
+        result = offsets_measured(runs, on, device, progress, asked.dubbed)
     elif asked.protocol == "senses":
         result = _across(runs, on, inits, asked, seeds, chosen, workers, progress)
     else:
@@ -118,24 +119,6 @@ def _in_folds(
     found = [split_of(on, split) for split in shards.SPLITS]
     datasets = [one for one in found if one is not None] or [Dataset(list(on), "train")]
     return esc.evaluate(listed, datasets, recipe, device=device, workers=workers, progress=progress)
-
-
-def _speakers(
-    runs: Sequence[Path], on: Sequence[Path], seeds: int, device: torch.device, progress: Progress | None
-) -> Result:
-    """Who speaks on marked faces, by runs of lip_sync and by networks of the same kind with random weights."""
-    if len(on) != 1 or not runs:
-        raise UserError("Active speakers are measured on one set as it is published: sslkit probe RUN --on FOLDER.")
-    named = []
-    for name, seed, learner, run in _beside_random(runs, seeds):
-        if not isinstance(learner, LipSync):
-            raise UserError(f"{run.folder} learnt {run.recipe.task}; active speakers need a run of lip_sync.")
-        prepared = run.data[0]["settings"]
-        part: faces.Part = "face" if prepared.get("faces") == "face" else "mouth"
-        named.append((name, seed, speakers.Watched(learner, int(prepared["short_side_px"]), part, device)))
-    found = speakers.evaluate(named, Path(on[0]), progress=progress)
-    found.fields["run"] = ", ".join(map(str, runs))
-    return found
 
 
 def _across(

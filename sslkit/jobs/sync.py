@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sslkit.data.layouts.base import media_files
+from sslkit.demos import speakers as who
 from sslkit.demos import sync as demo
 from sslkit.demos.stages import Stages
 from sslkit.demos.sync import SyncSettings
@@ -47,6 +48,7 @@ def sync(
     plot: Path | None = None,
     stream: int = 1,
     features: Path | None = None,
+    speakers: Path | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Result]:
     """By how much the sound of each video is late; one that cannot be measured gives a result with an error.
@@ -56,11 +58,13 @@ def sync(
     in which the sound is in time, measured again as `fixed_offset_s`. reach_frames: the largest offset that is looked
     for, in frames of 1/25 s. detector: a YuNet face detector, .onnx. plot: a page with the distance of each face at
     every offset, written after the last video. stream: which sound of a file that holds several, from 1. features: a
-    file (of one video) or a folder for what was seen and heard, as vectors: see `demos.sync.keep_vectors`.
+    file (of one video) or a folder for what was seen and heard, as vectors: see `demos.sync.keep_vectors`. speakers: an
+    .mp4 (of one video) or a folder for videos that show who speaks when, each with an .rttm file beside it.
     """
     watcher = _watcher(weights, method, device)
     settings, find = SyncSettings(reach_frames=reach_frames, sure=sure_from(watcher, method)), faces.finder(detector)
     targets, kept, charts = _targets(videos, fix), _targets(videos, features, ".npz"), []
+    shown = _overlays(videos, speakers)
     for video in map(Path, videos):
         try:
             stages = Stages(progress)
@@ -70,6 +74,8 @@ def sync(
             if features is not None:
                 demo.keep_vectors(observed, kept[video])
                 result.files["features"] = str(kept[video])
+            if speakers is not None:
+                _speakers_shown(result, observed, settings, shown[video], stages)
             if fix is not None:
                 _fixed(result, observed, targets[video], watcher, settings, find)
             charts += _charts(result)
@@ -217,6 +223,39 @@ def _targets(videos: Sequence[Path], out: Path | None, suffix: str | None = None
     except OSError as error:
         raise UserError(f"{out} cannot be made ({error.strerror}): name another.") from error
     return targets
+
+
+def _overlays(videos: Sequence[Path], out: Path | None) -> dict[Path, Path]:
+    """Where the video of each video's speakers goes; the .rttm beside it is new as well."""
+    if out is not None and out.suffix not in ("", ".mp4"):
+        raise UserError(f"{out} would be an MP4: name a file that ends in .mp4, or a folder.")
+    targets = _targets(videos, out, ".mp4")
+    _targets([target.with_suffix(".rttm") for target in targets.values()], out and out.with_suffix(".rttm"))
+    return targets
+
+
+def _speakers_shown(
+    result: Result, observed: demo.Observed, settings: SyncSettings, target: Path, stages: Stages
+) -> None:
+    """Write who speaks when, as a video and as RTTM; both are told in the result."""
+    video, found = observed.video, observed.found
+    result.fields["speakers"] = []
+    if not found.tracks:
+        result.notes.append(f"{video}: no face could be judged, so no video of who speaks was written.")
+        return
+    offset = result.fields["offset_frames"]
+    with stages.stage("speakers"):
+        spoken = who.spoken(observed, offset, settings.reach_frames)
+        segments = spoken.segments(found.tracks)
+        who.write_overlay(target, observed, spoken)
+        who.write_rttm(target.with_suffix(".rttm"), video, segments)
+    result.fields |= {"speakers": [one.told() for one in segments], "overlay": str(target)}
+    result.fields["spent_s"]["speakers"] = round(stages.seconds["speakers"], 3)
+    result.seconds += stages.seconds["speakers"]
+    result.files |= {"speakers": str(target), "rttm": str(target.with_suffix(".rttm"))}
+    if offset is None:
+        result.notes.append(f"{video}: who speaks was judged as if the sound were in time.")
+    result.notes += who.notes(video, segments, len(found.tracks))
 
 
 def _fixed(

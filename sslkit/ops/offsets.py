@@ -71,16 +71,3 @@ def offset_accuracy(answers: Offsets, truth: Tensor, tolerance: int = 1) -> floa
         raise WorkError("There are no windows to measure: the clips are shorter than the range of offsets.")
     right = answers.found & ((answers.frames - truth).abs() <= tolerance)
     return 100.0 * float(right.double().mean())
-
-
-def frame_confidence(distances: Tensor, offset: int, smooth: int = 9) -> Tensor:
-    """How sure each row of `distances` (rows, 2 V + 1) is of an offset that holds for all, (rows,).
-
-    The median of the curve averaged over all rows, minus the row's own distance at `offset`; then the median over
-    `smooth` rows (an odd number) around each. High where a face speaks what is heard.
-    """
-    reach = distances.shape[-1] // 2
-    sure = distances.mean(0).median() - distances[:, offset + reach]
-    half = smooth // 2
-    ends = F.pad(sure[None], (half, half), mode="replicate")[0]
-    return ends.unfold(0, smooth, 1).median(-1).values

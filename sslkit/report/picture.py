@@ -201,6 +201,42 @@ def labelled(frames: Tensor | NDArray[Any], texts: Sequence[str]) -> Picture:
     return marked
 
 
+def boxed(
+    frame: Picture, boxes: Sequence[NDArray[Any]], colours: Sequence[tuple[int, int, int]], texts: Sequence[str]
+) -> Picture:
+    """A frame (H, W, 3) with boxes, each (4,) left, top, right, bottom, in its colour and with its text above."""
+    image = Image.fromarray(frame)
+    draw, side_px = ImageDraw.Draw(image), min(image.size)
+    size_px, width_px = max(9, side_px // 24), max(2, side_px // 160)
+    for box, colour, text in zip(boxes, colours, texts, strict=True):
+        left, top, right, bottom = (round(float(value)) for value in box)
+        draw.rectangle((left, top, right, bottom), outline=colour, width=width_px)
+        if text:
+            above = max(0, top - round(1.3 * size_px))
+            length = _font(size_px).getlength(text)
+            draw.rectangle(
+                (left, above, left + round(length) + size_px // 2, above + round(1.3 * size_px)), fill=colour
+            )
+            draw.text((left + size_px // 4, above), text, fill=(255, 255, 255), font=_font(size_px))
+    return np.asarray(image)
+
+
+@functools.lru_cache(maxsize=16)
+def legend(width_px: int, entries: tuple[tuple[tuple[int, int, int], str], ...], note: str = "") -> Picture:
+    """A dark strip (h, W, 3), h even, with a square of each colour before its text, and a note at its right end."""
+    size_px = max(8, min(18, width_px // 40))
+    height, left = round(0.9 * size_px) * 2, size_px // 2
+    image = Image.new("RGB", (width_px, height), _INK)
+    draw = ImageDraw.Draw(image)
+    for colour, text in entries:
+        draw.rectangle((left, height // 2 - size_px // 2, left + size_px, height // 2 + size_px // 2), fill=colour)
+        draw.text((left + 1.4 * size_px, size_px // 4), text, fill=_PAPER, font=_font(size_px))
+        left += round(2.4 * size_px + _font(size_px).getlength(text))
+    start = max(left, width_px - round(_font(size_px).getlength(note)) - size_px // 2)
+    draw.text((start, size_px // 4), note, fill=_PAPER, font=_font(size_px))
+    return np.asarray(image)
+
+
 @functools.cache
 def _font(size_px: int) -> ImageFont.FreeTypeFont:
     # The font that matplotlib carries covers Latin, Greek and Cyrillic, and is there on every machine.

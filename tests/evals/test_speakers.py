@@ -24,30 +24,22 @@ FRAMES = 25 * SECONDS
 class Flicker:
     """In place of networks: how bright five frames are, and how loud a window is, as single numbers."""
 
-    squared = False
-
-    def to(self, device: object) -> Flicker:
-        return self
-
-    def eval(self) -> Flicker:
-        return self
-
-    def seen(self, frames: Tensor) -> Tensor:
+    def see(self, frames: Tensor) -> Tensor:
         light = frames.float().mean((0, 2, 3, 4)).unfold(0, WINDOW_FRAMES, 1).mean(1)
-        return ((light - 20) / 160)[None, :, None]
+        return ((light - 20) / 160)[:, None]
 
-    def heard(self, sound: Tensor) -> Tensor:
+    def hear(self, sound: Tensor) -> Tensor:
         level = sound.float().unfold(1, WINDOW, HOP).square().mean(2).sqrt()
-        return (level / 8000)[..., None]
+        return (level / 8000)[0, :, None]
 
 
 class Blind(Flicker):
-    def seen(self, frames: Tensor) -> Tensor:
-        return super().seen(frames) * 0 + 0.5
+    def see(self, frames: Tensor) -> Tensor:
+        return super().see(frames) * 0 + 0.5
 
 
 def watched(task: Any) -> Watched:
-    return Watched(task, 32, "face", torch.device("cpu"))
+    return Watched(task.see, task.hear, 32, "face", squared=False, sure=0.05)
 
 
 def flicker(seed: int) -> np.ndarray:

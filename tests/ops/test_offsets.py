@@ -1,6 +1,5 @@
 import pytest
 import torch
-from scipy.signal import medfilt
 
 from sslkit.errors import WorkError
 from sslkit.ops import offsets as ops
@@ -83,14 +82,3 @@ def test_without_a_relation_it_is_chance_at_most() -> None:
     assert counts.max() < 2 * counts.float().mean()  # no place of the range is preferred
     with pytest.raises(WorkError, match="no windows"):
         ops.offset_accuracy(ops.best_offset(distances[:0]), torch.tensor(0))
-
-
-def test_frame_confidence_says_when_someone_speaks() -> None:
-    sight, sound = pair(2, frames=200)
-    sight = torch.where((torch.arange(200) < 100)[:, None], sight, features(200, seed=7))
-    distances = ops.offset_distances(sight, sound, REACH)
-    found = ops.frame_confidence(distances, 2)
-    rough = distances.mean(0).median() - distances[:, 2 + REACH]
-    assert torch.allclose(found[4:-4], torch.from_numpy(medfilt(rough.numpy(), 9))[4:-4])
-    assert found[: 95 - REACH].min() > found[105 - REACH :].max()
-    assert len(found) == len(distances)

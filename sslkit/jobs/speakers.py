@@ -1,0 +1,104 @@
+"""Who speaks: how well that is told of marked faces, and in films that are composed of people who talk alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from sslkit.data.layouts.base import VIDEOS, media_files
+from sslkit.demos import people
+from sslkit.demos.watchers import Opening, Trained, Watcher
+from sslkit.engine.device import place
+from sslkit.errors import UserError
+from sslkit.evals import duets, speakers
+from sslkit.evals.inits import RANDOM
+from sslkit.evals.speakers import Watched
+from sslkit.jobs.data import Progress
+from sslkit.jobs.sync import Method, sure_from, trained
+from sslkit.media import faces
+from sslkit.models.lips import FPS
+from sslkit.tasks import base as tasks
+from sslkit.tasks.lip_sync import LipSync
+from sslkit.types import Result
+
+_LEAST_S, _LEAST_PX = 1.5, 40
+
+
+def speakers_measured(
+    runs: Sequence[Path], on: Sequence[Path], seeds: int = 1, device: str = "auto", progress: Progress | None = None
+) -> Result:
+    """Who speaks on marked faces, by runs of lip_sync, by networks of the same kind with random weights, and by cca.
+
+    Without a run by the weights that come with the package.
+    """
+    if len(on) != 1:
+        raise UserError("Active speakers are measured on one set as it is published: sslkit probe --on FOLDER.")
+    found = speakers.evaluate(_watching(runs, seeds, device), Path(on[0]), progress=progress)
+    found.fields["run"] = ", ".join(map(str, runs)) or "shipped"
+    return found
+
+
+def duets_measured(
+    runs: Sequence[Path],
+    on: Sequence[Path],
+    folder: Path,
+    seeds: int = 1,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Result:
+    """The same in films of two people, composed from the videos below some folders and kept as `folder`/films.
+
+    Of two folders and more, people of the first stand beside people of the others.
+    """
+    films = folder / "films"
+    if films.exists():
+        raise UserError(f"{films} is already there: move it away, or measure it with --recipe speakers --on {films}.")
+    groups, without = [], []
+    for source in map(Path, on):
+        videos = [path for path in media_files(source) if path.suffix.lower() in VIDEOS]
+        met = [(path, _person(path)) for path in videos]
+        groups.append([one for _, one in met if one is not None])
+        without += [path.name for path, one in met if one is None]
+        if not groups[-1]:
+            raise UserError(f"No video in {source} shows a person who talks: name a folder of such videos.")
+    duets.compose(duets.pairs(groups), films, progress)
+    found = speakers_measured(runs, [films], seeds, device, progress)
+    found.name = f"Who of two talks, people of {', '.join(Path(source).name for source in on)}"
+    found.fields |= {"protocol": "duets", "data": [str(source) for source in on]}
+    found.files["films"] = str(films)
+    found.notes += [f"No face with a voice could be followed in {name}." for name in without]
+    return found
+
+
+def _person(video: Path) -> duets.Person | None:
+    found = people.followed(video, round(_LEAST_S * FPS), _LEAST_PX, faces.finder())
+    longest = max(found.tracks, key=lambda track: len(track.boxes), default=None)
+    return None if longest is None else duets.person(video, longest)
+
+
+def _watching(runs: Sequence[Path], seeds: int, device: str) -> list[tuple[str, int, Watched]]:
+    """(name, seed, what watches): each run, networks of each of their kinds with random weights, and cca."""
+    named = {Path(run).resolve().name: trained(Path(run), device) for run in runs}
+    networks = named or {"lip_sync (shipped)": trained(None, device)}
+    found = [(name, 0, _watched(one)) for name, one in networks.items()]
+    kinds = {json.dumps(one.task.settings.model_dump(), sort_keys=True): one for one in networks.values()}
+    for number, one in enumerate(kinds.values()):
+        name = RANDOM if len(kinds) == 1 else f"{RANDOM} {number + 1}"
+        found += [(name, seed, _watched(_untrained(one, seed))) for seed in range(seeds)]
+    return [*found, ("cca", 0, _watched(Opening(), "cca"))]
+
+
+def _watched(one: Watcher, method: Method = "lip-sync") -> Watched:
+    return Watched(one.see, one.hear, one.side_px, one.part, one.squared, sure_from(one, method))
+
+
+def _untrained(one: Trained, seed: int) -> Trained:
+    torch.manual_seed(seed)
+    blank = tasks.build("lip_sync", one.task.settings.model_dump())
+    assert isinstance(blank, LipSync)
+    place(blank.eval(), one.device)
+    return replace(one, task=blank)
