@@ -156,15 +156,18 @@ def aimed(figure: float, at_least: float | None = None, at_most: float | None = 
 class Bench:
     """What is measured, and how long.
 
-    data: prepared folders that hold clips with flow, and stills. media: a folder of videos to prepare. scratch: an
+    data: prepared folders that hold clips with flow, and stills. media: a folder of videos to prepare. talk: a video
+    of somebody who talks. scratch: an
     empty folder.
     task: only this task where rows have a choice, None for all. turns: of each pair of rivals. seconds: about how
     long a turn of training or decoding lasts. steps: of trainings whose turns are not compared. windows: decoded to
-    see whether memory grows. pairs: of pictures between which flow is estimated.
+    see whether memory grows. longer: how many times as long as a minute the file is for which that is asked. pairs: of
+    pictures between which flow is estimated.
     """
 
     data: tuple[Path, ...]
     media: Path
+    talk: Path
     scratch: Path
     task: str | None = None
     device: str = "cpu"
@@ -173,6 +176,7 @@ class Bench:
     seconds: float = 3.0
     steps: int = 20
     windows: int = 2000
+    longer: int = 5
     pairs: int = 6
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from sslkit import catalog, pages
 from sslkit.bench.base import Bench, Row, one_thread
 from sslkit.data import toybox
+from sslkit.data.layouts.base import media_files
 from sslkit.data.prepare import prepare
 from sslkit.data.settings import PrepareSettings
 from sslkit.engine.device import pick
@@ -21,7 +22,8 @@ from sslkit.types import Result
 _OF_DATA, _OF_MEDIA = {"decode", "memory", "waiting"}, {"prepare"}
 _CONTENT = {"clips": 24, "stills": 32, "seconds": 2.0, "short_side_px": 128, "flow": "dis"}
 _VIDEOS, _VIDEO_S, _VIDEO_PX = 8, 8.0, (384, 288)
-_FULL_WINDOWS = 20_000
+_FULL = {"windows": 20_000, "longer": 60}
+_TALK_S, _TALK_PX = 10.0, (640, 480)
 
 
 def bench(
@@ -39,20 +41,22 @@ def bench(
     """Measure speed, each figure a ratio within this run; see `sslkit.bench.base` for how, and its files for what.
 
     rows: names of measurements, all by default. data: prepared folders; media: a folder of videos to prepare; without
-    them toybox scenes are made. task: measure this one. full: 20,000 windows where memory is watched, else 2,000. out:
-    folder for a page. amounts: of `Bench`, for a quick look. Raises UserError for a name that is not known, and when
+    them toybox scenes are made. task: measure this one. full: memory is watched over 20,000 windows, not 2,000, and
+    over an hour of somebody who talks (the first of `media`), not 5 minutes. out: folder for a page. amounts: of
+    `Bench`, for a quick look. Raises UserError for a name that is not known, and when
     the data lack what a row that was named needs.
     """
     began = time.perf_counter()
     names = [catalog.load("sslkit.bench", row).__name__.rpartition(".")[2] for row in rows]
     names = names or catalog.names("sslkit.bench")
     task = None if task is None else catalog.task_name(task)
-    lengths = {**({"windows": _FULL_WINDOWS} if full else {}), **amounts}
+    lengths = {**(_FULL if full else {}), **amounts}
     with tempfile.TemporaryDirectory(prefix="sslkit-bench-") as folder, one_thread():
         scratch = Path(folder)
         asked = Bench(
             data=tuple(data) or (_toybox(scratch, workers, progress) if _OF_DATA & {*names} else ()),
             media=media or (_videos(scratch / "videos") if _OF_MEDIA & {*names} else scratch),
+            talk=_talk(media, scratch) if "sync" in names else scratch,
             scratch=scratch,
             task=task,
             device=str(pick(device)),
@@ -87,6 +91,17 @@ def _toybox(scratch: Path, workers: int, progress: Progress | None) -> tuple[Pat
     out = scratch / "toybox"
     prepare("toybox", "", out, PrepareSettings.model_validate(_CONTENT), workers, progress)
     return (out,)
+
+
+def _talk(media: Path | None, scratch: Path) -> Path:
+    """The first video that is given, or a face of the toybox that talks."""
+    if media is not None:
+        return next(iter(media_files(media)), media)
+    width, height = _TALK_PX
+    (scene,) = toybox.scenes(0, clips=1, types=("face",), seconds=_TALK_S, width_px=width, height_px=height)
+    clip, path = toybox.render(scene), scratch / "talk.mp4"
+    write.video(path, clip.frames, toybox.FPS, clip.sound, toybox.RATE_HZ)
+    return path
 
 
 def _videos(folder: Path) -> Path:

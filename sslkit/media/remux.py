@@ -33,6 +33,33 @@ def with_sound_moved(source: Path, target: Path, by_s: float, sound: int | None 
         partial.unlink(missing_ok=True)
 
 
+def repeated(source: Path, target: Path, times: int) -> None:
+    """Write a file that shows and plays another so many times in a row, without decoding it.
+
+    Lossy sound begins with some silence that players leave out at the beginning only: it is late by as much after.
+    Raises WorkError when the source cannot be read or the file not written.
+    """
+    with opened(source) as given, av.open(str(target), "w") as copy:
+        streams = [stream for stream in given.streams if stream.type in ("video", "audio")]
+        into = {stream.index: copy.add_stream_from_template(stream) for stream in streams}
+        packets = list(_timed(given.demux(streams)))
+        ends_s = [float((packet.dts + (packet.duration or 1)) * packet.time_base) for packet in packets]
+        # Pictures that others lean on are decoded before the first is shown.
+        length_s = max(ends_s) - min(float(packet.dts * packet.time_base) for packet in packets)
+        for turn in range(times):
+            for packet in packets:
+                moved = av.Packet(bytes(packet))
+                ticks = round(turn * length_s / float(packet.time_base))
+                moved.dts, moved.pts = packet.dts + ticks, packet.pts + ticks
+                moved.time_base, moved.duration, moved.is_keyframe = (
+                    packet.time_base,
+                    packet.duration,
+                    packet.is_keyframe,
+                )
+                moved.stream = into[packet.stream.index]
+                copy.mux(moved)
+
+
 def _copied(given: Any, partial: Path, target: Path, by_s: float, sound: int | None) -> None:
     moved = {stream.index for number, stream in enumerate(given.streams.audio) if sound in (None, number)}
     streams = [stream for stream in given.streams if stream.type in ("video", "audio", "subtitle")]

@@ -12,7 +12,7 @@ from sslkit.bench import roofline, step
 from sslkit.bench.base import Bench, Row, one_thread
 from sslkit.types import Reads
 
-AMOUNTS = {"turns": 1, "seconds": 0.01, "steps": 2, "windows": 16, "pairs": 1}
+AMOUNTS = {"turns": 1, "seconds": 0.01, "steps": 2, "windows": 16, "pairs": 1, "longer": 2}
 FIELDS = set(Row.__dataclass_fields__)
 
 
@@ -25,7 +25,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory, clip_file: Path) -> Path:
 
 @pytest.fixture
 def small(toybox: Path, videos: Path, tmp_path: Path) -> Bench:
-    return Bench((toybox,), videos, tmp_path, workers=1, **AMOUNTS)  # type: ignore[arg-type]
+    return Bench((toybox,), videos, videos / "clip.mp4", tmp_path, workers=1, **AMOUNTS)  # type: ignore[arg-type]
 
 
 def rows(name: str, bench: Bench) -> list[Row]:
@@ -47,6 +47,13 @@ def test_memory_of_a_worker(small: Bench) -> None:
     (row,) = rows("memory", small)
     assert row.unit == "MiB" and row.value and row.other and row.value > 10
     assert row.ratio == row.value / row.other and row.aim == "<= 1.05"
+
+
+def test_speed_and_memory_of_sync(small: Bench) -> None:
+    speed, *stages, memory = rows("sync", small)
+    assert speed.what.endswith(" s of 96x64") and speed.unit == "times real time" and speed.value
+    assert [row.what for row in stages] == ["decode", "faces", "features", "search"]
+    assert memory.what == "peak memory, 2 times as long" and memory.aim == "<= 1.1" and memory.ratio
 
 
 def test_a_step_against_a_loop_by_hand(small: Bench) -> None:

@@ -67,6 +67,16 @@ def test_pictures_of_matroska_that_wait_for_their_turn_are_kept(tmp_path) -> Non
     assert np.array_equal(read.video(target).frames, read.video(source).frames)
 
 
+def test_a_file_is_repeated(clapped, tmp_path) -> None:
+    remux.repeated(clapped, tmp_path / "long.mp4", 3)
+    seen = read.video(tmp_path / "long.mp4").frames.mean((1, 2, 3))
+    sound = np.abs(read.sound(tmp_path / "long.mp4", RATE_HZ).astype(float))
+    flashes, clicks = np.flatnonzero(seen > 150) / 25, np.flatnonzero(sound > 8000) / RATE_HZ
+    assert len(flashes) == 3 and 150 <= len(seen) <= 156
+    for flash_s in flashes:
+        assert np.abs(clicks - flash_s).min() < 0.07
+
+
 def test_nothing_is_written_over_or_left_half(clapped, tmp_path) -> None:
     with pytest.raises(UserError, match="clap.mp4 is already there"):
         remux.with_sound_moved(clapped, clapped, 0.1)
