@@ -74,7 +74,7 @@ def test_a_file_is_repeated(clapped, tmp_path) -> None:
     flashes, clicks = np.flatnonzero(seen > 150) / 25, np.flatnonzero(sound > 8000) / RATE_HZ
     assert len(flashes) == 3 and 150 <= len(seen) <= 156
     for flash_s in flashes:
-        assert np.abs(clicks - flash_s).min() < 0.07
+        assert np.abs(clicks - flash_s).min() < 0.1
 
 
 def test_nothing_is_written_over_or_left_half(clapped, tmp_path) -> None:
