@@ -1,8 +1,9 @@
 """Sound for silent pictures: what a run of `indicated_sound` foretells, made audible.
 
-Source: Owens et al., "Visually indicated sounds", CVPR 2016: the sound of the training clip whose features are nearest
-to those foretold ("example"), or noise that is shaped until it has the foretold cochleagram ("noise").
-Departures: examples stand for whole windows, which overlap by half and are faded into each other, not for single hits.
+Source: Owens et al., "Visually indicated sounds", CVPR 2016: at each peak of what is foretold, the sound of the
+training hit whose features are nearest ("example"), or noise that is shaped until it has the foretold cochleagram
+("noise"). Features are compared over 8 frames, from the one before the peak on [mem].
+Departures: a peak is where the loudness rises most, and those of training clips are found in the same way.
 """
 
 from __future__ import annotations
@@ -14,35 +15,77 @@ import torch
 from torch import Tensor
 
 from sslkit.errors import WorkError
-from sslkit.ops.sound import FULL_SCALE
+from sslkit.ops.onset import peaks
+from sslkit.ops.sound import FULL_SCALE, level_db
 from sslkit.ops.texture import synthesised
 from sslkit.tasks.indicated_sound import IndicatedSound
 from sslkit.types import Batch
 
+_COMPARED, _BEFORE = 8, 1
+_RISE_S = 0.04
+_FADE_S = 0.03
+# Of the rise of a training hit; what is foretold rises less, as it is often not sure when.
+_LEAST = 0.15
+
 
 @dataclass(frozen=True)
 class Examples:
-    """Sounds to choose from: components (N, moments, C), and what was heard, (N, samples) int16."""
+    """Hits to choose from: components (N, moments, C) around each, and what was heard, (N, samples) int16, from a frame
+    before it on. rise: how much louder it becomes on average.
+    """
 
     components: Tensor
     sounds: Tensor
+    rise: float
 
     @classmethod
     @torch.no_grad()
     def of(cls, task: IndicatedSound, batches: Iterable[Batch]) -> Examples:
-        """The windows of training batches, on the CPU."""
-        found = [(task.known(task.heard(batch)).cpu(), batch.sound.flatten(0, 1).cpu())
-                 for batch in batches if batch.sound is not None]  # fmt: skip
-        if not found:
+        """The strongest hit of each window of training batches, on the CPU."""
+        found = [_hits(task, batch) for batch in batches if batch.sound is not None]
+        if not sum(len(rises) for *_, rises in found):
             raise WorkError(
-                "There are no examples to choose sounds from: name data that have a train split with sound."
+                "There are no examples to choose sounds from: name data that have a train split with sound to be heard."
             )
-        return cls(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        components, sounds, rises = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return cls(components, sounds, float(rises.mean()))
 
     def nearest(self, components: Tensor) -> Tensor:
         """The sounds (n, samples) of the examples nearest to components (n, moments, C)."""
         which = torch.cdist(components.flatten(1), self.components.flatten(1)).argmin(1)
         return self.sounds[which]
+
+
+def _hits(task: IndicatedSound, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    sound = task.cut(batch)[1]
+    audible = (level_db(sound) >= task.settings.silent_db).cpu()
+    heard = task.heard(sound)
+    rises = _rise(task, heard)
+    steps, moment_hz = task.settings.steps, task.settings.fps * task.settings.steps
+    first = rises.argmax(1) - _BEFORE * steps
+    rows = torch.arange(len(sound), device=sound.device)[:, None]
+    moments = first[:, None] + torch.arange(_COMPARED * steps, device=sound.device)
+    components = task.known(heard)[rows, moments.clamp(0, task.moments - 1)]
+    # What would lie before or beyond the window is silence.
+    silence, length = torch.zeros_like(sound), sound.shape[1]
+    samples = length + (first * task.settings.rate_hz / moment_hz).round().long()[:, None]
+    samples = samples + torch.arange(length, device=sound.device)
+    kept = torch.cat([silence, _ended(sound, task), silence], 1)[rows, samples]
+    return components.cpu()[audible], kept.cpu()[audible], rises.amax(1).cpu()[audible]
+
+
+def _ended(sound: Tensor, task: IndicatedSound) -> Tensor:
+    """Sounds (N, samples) that fade out."""
+    left = torch.arange(sound.shape[1], 0, -1, device=sound.device)
+    return (sound * (left / (_FADE_S * task.settings.rate_hz)).clamp(max=1)).round().to(sound.dtype)
+
+
+def _rise(task: IndicatedSound, cochleagram: Tensor) -> Tensor:
+    """How much louder cochleagrams (..., bands, moments) become around each moment, (..., moments)."""
+    reach = max(1, round(_RISE_S * task.settings.fps * task.settings.steps) // 2)
+    loudness = cochleagram.mean(-2)
+    rise = (loudness[..., 2 * reach :] - loudness[..., : -2 * reach]).clamp(min=0)
+    return torch.nn.functional.pad(rise, (reach, reach))
 
 
 @torch.no_grad()
@@ -61,16 +104,32 @@ def dubbed(task: IndicatedSound, frames: Tensor, examples: Examples | None = Non
     size_px = torch.tensor([frames.shape[-2:]])
     device = task.mean.device
     clips = (task.plain(frames[None, start : start + window].to(device), size_px) for start in starts)
-    said = torch.cat([task.components(clip).float().cpu() for clip in clips])
+    said = torch.cat([task.components(clip).float().cpu() for clip in clips]).transpose(1, 2)
+    whole = _faded(said, [start * settings.steps for start in starts])
+    foretold = task.rebuilt(whole.T[None].to(device))[0].cpu()
+    samples = round(len(frames) / settings.fps * settings.rate_hz)
     if examples is not None:
-        sounds = examples.nearest(said).float()
-        sound = _faded(sounds, [round(start / settings.fps * settings.rate_hz) for start in starts])
+        sound = _placed(task, whole.T, foretold, examples, samples)
     else:
-        foretold = _faded(task.rebuilt(said.to(device)).cpu(), [start * settings.steps for start in starts])
-        samples = round(len(frames) / settings.fps * settings.rate_hz)
         noise = torch.randn(samples, generator=torch.Generator().manual_seed(0))
         sound = synthesised(foretold, noise, task.ear)
     return sound.clamp(-FULL_SCALE, FULL_SCALE - 1).round().to(torch.int16)
+
+
+def _placed(task: IndicatedSound, said: Tensor, foretold: Tensor, examples: Examples, samples: int) -> Tensor:
+    """The sounds of the examples nearest to components (moments, C), each at its peak of the foretold cochleagram."""
+    settings = task.settings
+    moment_hz = settings.fps * settings.steps
+    total = torch.zeros(samples)
+    fade = (torch.arange(examples.sounds.shape[1]) / (_FADE_S * settings.rate_hz)).clamp(max=1)
+    for time_s in peaks(_rise(task, foretold), moment_hz, _LEAST * examples.rise):
+        first = round(time_s * moment_hz) - _BEFORE * settings.steps
+        moments = torch.arange(first, first + _COMPARED * settings.steps).clamp(0, len(said) - 1)
+        sound = examples.nearest(said[None, moments])[0] * fade
+        begin = round(first / moment_hz * settings.rate_hz)
+        skipped, end = max(0, -begin), min(samples, begin + len(sound))
+        total[begin + skipped : end] += sound[skipped : end - begin]
+    return total
 
 
 def _faded(pieces: Tensor, starts: list[int]) -> Tensor:

@@ -8,6 +8,7 @@ Waveforms are (..., N) on the scale of int16 (see `sslkit.ops.sound`).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +49,39 @@ def onsets(sound: Tensor, rate_hz: int, frame_hz: float, frames: int | None = No
     rise = (loudness[..., 2:] - loudness[..., :-2]).clamp(min=0).sum(1)
     rise = F.pad(rise, (1, 1)).reshape(*sound.shape[:-1], -1)
     return _pooled(rise, rate_hz / step, 0.0, frame_hz, _frames(sound, rate_hz, frame_hz, frames))
+
+
+def peaks(strength: Tensor, frame_hz: float, least: float, apart_s: float = 0.1) -> list[float]:
+    """Seconds at which strength (frames,) is at least `least`, above zero, and the largest within `apart_s`; of equal
+    ones the first.
+    """
+    reach = max(1, round(apart_s * frame_hz))
+    around = F.max_pool1d(strength[None, None].float(), 2 * reach + 1, 1, reach)[0, 0]
+    highest = ((strength >= around) & (strength >= least) & (strength > 0)).nonzero()[:, 0]
+    return separate([frame / frame_hz for frame in highest.tolist()], apart_s)
+
+
+def separate(times_s: Sequence[float], apart_s: float = 0.1) -> list[float]:
+    """Of rising times those that come more than `apart_s` after the one that was kept before."""
+    found: list[float] = []
+    for time_s in times_s:
+        if not found or time_s - found[-1] > apart_s:
+            found.append(time_s)
+    return found
+
+
+def matches(said_s: Sequence[float], true_s: Sequence[float], within_s: float) -> int:
+    """How many of the moments `said_s` can each be given one of `true_s` of its own, at most `within_s` away."""
+    said, true, found = sorted(said_s), sorted(true_s), 0
+    while said and true:
+        if abs(said[0] - true[0]) <= within_s:
+            found += 1
+            said, true = said[1:], true[1:]
+        elif said[0] < true[0]:
+            said = said[1:]
+        else:
+            true = true[1:]
+    return found
 
 
 def _frames(sound: Tensor, rate_hz: int, frame_hz: float, frames: int | None) -> int:

@@ -3,12 +3,13 @@
 Cut: a short clip, and its sound as a cochleagram, the envelopes of the ear's bands. Asked: the cochleagram. Answered by
 a picture network on each frame, which sees the frames before and after as channels too, and on the first frame in
 colour; a recurrent network puts these together and says the strongest components of the cochleagram at each moment.
-How near is near: the answer shall be closer to the clip's own sound than to that of another clip.
+How near is near: of two clips and their two sounds, the answers shall tell which belongs to which.
 
 Source: Owens, Isola, McDermott, Torralba, Adelson and Freeman, "Visually indicated sounds", CVPR 2016: 42 bands at 90
 Hz, 10 principal components, an LSTM at that rate, loss log(e + r^2) with e = 1 / 25^2 of the length r of the error.
-Departures: clips begin anywhere, not around annotated hits; one network sees both gray and colour; at 16 kHz, the rate
-that prepare-data stores by default, the highest band ends at 8 kHz, not at 10 kHz.
+Departures: hits are not annotated: clips are cut around onsets of the sound (`read_s`) or anywhere; silent ones are
+left out; one network sees both gray and colour; at 16 kHz, the rate that prepare-data stores by default, the highest
+band ends at 8 kHz, not at 10 kHz.
 """
 
 import numpy as np
@@ -18,17 +19,23 @@ from torch.nn import functional as F
 
 from sslkit.models import trunk as trunks
 from sslkit.ops.crop import centre_boxes, crop, resized_boxes
+from sslkit.ops.onset import onsets
+from sslkit.ops.sound import level_db
 from sslkit.ops.texture import INDICATED, Cochlea, cochleagram
 from sslkit.tasks.base import Shortcut, Sweep, Task, TaskSettings, Views, verdicts
 from sslkit.types import Answer, Batch, Draw, Panel, Reads
 
-_EPSILON = 1 / 25**2
+_MIDDLE = 128.0
 _SOUNDS = 32
 
 
 class IndicatedSoundSettings(TaskSettings):
     """frames, fps: of a clip. steps: moments of sound for each frame; fps times steps is the rate of the cochleagram.
 
+    read_s: seconds that are read. Where they are longer than a clip, it is cut around an onset of the sound, the
+    strongest in evaluation, which lies anywhere in its middle half. silent_db: clips below this level are left out.
+    changes: of the gray pictures only differences are seen, to the one before, the one after and the first; of that, in
+    colour, everything. epsilon: of the loss; errors below its root hardly count, and with small ones silence is all.
     components: of the sound, found in at most fitted_samples training samples before the first step. hidden: width of
     the recurrent network. scale, flip, centre_share: crops of the pictures, as in the task `rotation`; all frames of a
     clip share one.
@@ -40,6 +47,10 @@ class IndicatedSoundSettings(TaskSettings):
     fps: int = 30
     steps: int = 3
     rate_hz: int = 16_000
+    read_s: float = 0.0
+    silent_db: float = -70.0
+    changes: bool = False
+    epsilon: float = 1 / 25**2
     components: int = 10
     hidden: int = 256
     fitted_samples: int = 2000
@@ -56,17 +67,17 @@ class IndicatedSound(Task):
     shortcuts = (
         Shortcut(
             "the average sound",
-            "a constant answer is at a moderate distance from every sound",
-            "each answer must be nearer to its own sound than to that of another clip of the batch",
+            "a constant answer is at a moderate distance from every sound, and a quiet one near to most",
+            "the answers to two clips must tell which of their two sounds is whose",
             "Owens 2016 asks people for the real one of two sounds",
-            "Reported: the accuracy of a constant answer is chance, and its loudness_r is 0.",
+            "Reported: a constant answer tells no two sounds apart, and its loudness_r is 0.",
         ),
         Shortcut(
             "a hit in the middle",
             "clips that are cut around a hit sound alike at the same moment, whatever is seen",
-            "clips begin anywhere; nothing of the sound decides on where",
+            "a hit lies anywhere in the middle half of its clip, in evaluation too",
             "the annotated hits of Owens 2016",
-            "Nothing is left to measure: windows are drawn without regard to the sound.",
+            "Not measured: an answer that is the same for all clips has an accuracy of chance.",
         ),
         Shortcut(
             "shared recordings",
@@ -100,40 +111,63 @@ class IndicatedSound(Task):
 
     def reads(self) -> Reads:
         settings = self.settings
+        frames = max(settings.frames, round(settings.read_s * settings.fps))
         return Reads(
-            frames=settings.frames,
+            frames=frames,
             fps=float(settings.fps),
-            sound_s=settings.frames / settings.fps,
+            sound_s=frames / settings.fps,
             rate_hz=settings.rate_hz,
             start="any" if self.training else "spread",
         )
 
     @torch.no_grad()
     def before_training(self, sweep: Sweep) -> None:
-        found = [self.heard(batch) for batch in sweep(self.reads(), self.settings.fitted_samples)]
+        found = [self.heard(self.cut(batch)[1]) for batch in sweep(self.reads(), self.settings.fitted_samples)]
         columns = torch.cat(found).transpose(1, 2).flatten(0, 1).double()
         self.mean.copy_(columns.mean(0))
         spread = (columns - columns.mean(0)).cpu()
         self.axes.copy_(torch.linalg.eigh(spread.T @ spread).eigenvectors.T.flip(0)[: self.settings.components])
 
-    def heard(self, batch: Batch) -> Tensor:
-        """Cochleagrams (B, bands, moments) of the sounds of a batch."""
-        assert batch.sound is not None
-        sounds = torch.split(batch.sound.flatten(0, 1), _SOUNDS)
-        return torch.cat([cochleagram(some, self.ear)[..., : self.moments] for some in sounds])
+    def heard(self, sound: Tensor) -> Tensor:
+        """Cochleagrams (B, bands, moments) of sounds (B, N)."""
+        return torch.cat([cochleagram(some, self.ear)[..., : self.moments] for some in torch.split(sound, _SOUNDS)])
+
+    def cut(self, batch: Batch, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
+        """Frames (B, T, 3, H, W) and sound (B, N) of a clip each: what is read, or a part of it around an onset.
+
+        Without `draw` that onset is in the middle.
+        """
+        assert batch.frames is not None and batch.sound is not None
+        frames, sound = batch.frames.flatten(0, 1), batch.sound.flatten(0, 1)
+        settings, count, length = self.settings, len(frames), frames.shape[1]
+        if length == settings.frames:
+            return frames, sound
+        strength = onsets(sound, settings.rate_hz, settings.fps, length).cpu()
+        place = torch.full((count,), 0.5) if draw is None else draw.uniform(count, low=0.25, high=0.75)
+        if draw is not None and self.training:
+            # The first of events that happen at these rates: each is chosen in proportion to its square.
+            chosen = (strength.square() / draw.uniform(count, length).log().neg().clamp(min=1e-9)).argmax(1)
+        else:
+            chosen = strength.argmax(1)
+        start = (chosen - (place * settings.frames).long()).clamp(0, length - settings.frames)
+        rows = torch.arange(count, device=frames.device)[:, None]
+        first = (start * settings.rate_hz / settings.fps).round().long()[:, None]
+        heard = first + torch.arange(round(settings.frames * settings.rate_hz / settings.fps))
+        seen = start[:, None] + torch.arange(settings.frames)
+        return frames[rows, seen.to(frames.device)], sound[rows, heard.to(sound.device)]
 
     @torch.no_grad()
     def views(self, batch: Batch, draw: Draw) -> Views:
         """frames (B, T, 3, S, S) float, 0..255; heard (B, bands, moments); sample (B,)."""
-        assert batch.frames is not None
-        frames = batch.frames.flatten(0, 1)
+        frames, sound = self.cut(batch, draw)
         if self.training:
             flip = draw.uniform(len(frames)) < 0.5 if self.settings.flip else None
             looks = self._cropped(frames, resized_boxes(batch.size_px, draw, self.settings.scale), flip)
         else:
             looks = self.plain(frames, batch.size_px)
-        sample = torch.arange(len(frames), device=frames.device)
-        return {"frames": looks, "heard": self.heard(batch), "sample": sample}
+        audible = level_db(sound) >= self.settings.silent_db
+        sample = (audible if audible.any() else ~audible).nonzero()[:, 0]
+        return {"frames": looks[sample], "heard": self.heard(sound[sample]), "sample": sample}
 
     def plain(self, frames: Tensor, size_px: Tensor) -> Tensor:
         """The central crop of clips (B, T, 3, H, W), as `components` takes it."""
@@ -150,6 +184,8 @@ class IndicatedSound(Task):
         gray = frames.mean(2)
         before, after = torch.cat([gray[:, :1], gray[:, :-1]], 1), torch.cat([gray[:, 1:], gray[:, -1:]], 1)
         moving = torch.stack([before, gray, after], 2)
+        if self.settings.changes:
+            moving = _MIDDLE + torch.stack([before - gray, gray - gray[:, :1], after - gray], 2)
         both = torch.cat([moving, frames[:, :1]], 1)
         seen = self.trunk.vector(self.trunk(both.flatten(0, 1))).reshape(*both.shape[:2], -1)
         each = torch.cat([seen[:, :-1], seen[:, -1:].expand(-1, frames.shape[1], -1)], 2)
@@ -172,9 +208,9 @@ class IndicatedSound(Task):
     def forward(self, views: Views) -> Answer:
         said = self.components(views["frames"]).float()
         true = self.known(views["heard"])
-        loss = ((said - true).square().sum(2) + _EPSILON).log().mean()
+        loss = ((said - true).square().sum(2) + self.settings.epsilon).log().mean()
         with torch.no_grad():
-            near = torch.stack([_distance(said, other) for other in (true, true.roll(1, 0))], 1)
+            near = _matched(said, true)
             foretold = self.rebuilt(said)
             logs = {"accuracy": (near[:, 0] < near[:, 1]).float().mean() * 100}
             logs |= {f"{name}_r": _correlation(measure(foretold), measure(views["heard"]))
@@ -196,6 +232,14 @@ class IndicatedSound(Task):
         captions, right = verdicts(self.classes, target, answer)
         note = "Frames of a clip over its cochleagram, low bands below, and under that the one that was foretold."
         return [Panel("Which sound does this make?", pictures, captions, right, note, columns=4)]
+
+
+def _matched(said: Tensor, true: Tensor) -> Tensor:
+    """How far what was said (B, ...) of each clip and of the one before is from their sounds, and from these exchanged:
+    (B, 2). A quiet answer is near to quiet sounds, but not nearer if they are exchanged.
+    """
+    own, other = (_distance(said, sounds) for sounds in (true, true.roll(1, 0)))
+    return torch.stack([own + own.roll(1, 0), other + _distance(said.roll(1, 0), true)], 1)
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:

@@ -60,3 +60,18 @@ def test_onsets_do_not_depend_on_the_other_rows() -> None:
     found = ops.onsets(sound, 16_000, 25.0)
     assert found.argmax(-1).tolist() == [10, 30]
     assert torch.allclose(found[1], ops.onsets(sound[1], 16_000, 25.0))
+
+
+def test_peaks_are_the_largest_around_them() -> None:
+    strength = torch.tensor([0.0, 1, 3, 1, 0, 0, 2, 2, 0, 0.5, 0, 4])
+    assert ops.peaks(strength, 10.0, 1.0, apart_s=0.2) == pytest.approx([0.2, 0.6, 1.1])
+    assert ops.peaks(strength, 10.0, 2.5, apart_s=0.2) == pytest.approx([0.2, 1.1])
+    assert ops.peaks(torch.zeros(9), 10.0, 0.0) == []
+    assert ops.separate([0.0, 0.05, 0.08, 0.2, 0.25], 0.1) == [0.0, 0.2]
+
+
+def test_each_moment_is_matched_once() -> None:
+    assert ops.matches([1.0, 1.05, 2.0], [1.02, 5.0], 0.1) == 1
+    assert ops.matches([1.0, 1.09, 3.0], [1.1, 0.95, 2.95], 0.1) == 3
+    assert ops.matches([], [1.0], 0.1) == ops.matches([1.0], [], 0.1) == 0
+    assert ops.matches([1.0], [1.2], 0.1) == 0

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sslkit.tasks import base
+from sslkit.tasks.indicated_sound import _matched
 from sslkit.types import Batch, Draw
 
 RATE_HZ, FPS, FRAMES = 16_000, 25, 10
@@ -56,7 +57,7 @@ def test_each_flash_has_its_pitch_at_its_moment() -> None:
 
 def test_components_are_those_of_a_principal_component_analysis() -> None:
     task = fitted()
-    columns = torch.cat([task.heard(flashes(12, seed)[0]) for seed in (0, 1)]).transpose(1, 2).flatten(0, 1)
+    columns = torch.cat([task.heard(flashes(12, seed)[0].sound[:, 0]) for seed in (0, 1)]).transpose(1, 2).flatten(0, 1)
     assert torch.allclose(task.mean, columns.mean(0), atol=1e-5)
     _, values, axes = torch.linalg.svd(columns - columns.mean(0), full_matrices=False)
     assert torch.allclose((task.axes @ axes[:4].T).abs(), torch.eye(4), atol=1e-2)
@@ -80,8 +81,64 @@ def test_loss_is_that_of_the_formula() -> None:
     answer = task(views)
     assert float(answer.loss) == pytest.approx(total, rel=1e-4)
     true = (views["heard"].transpose(1, 2) - task.mean) @ task.axes.T
-    own, other = (float((said[0] - true[row]).square().sum()) for row in (0, 2))
-    assert answer.scores[0].tolist() == pytest.approx([-own, -other], rel=1e-4)
+
+    def far(one: int, other: int) -> float:
+        return float((said[one] - true[other]).square().sum())
+
+    for row, before in ((0, 2), (1, 0), (2, 1)):
+        pairs = [far(row, row) + far(before, before), far(row, before) + far(before, row)]
+        assert answer.scores[row].tolist() == pytest.approx([-one for one in pairs], rel=1e-4)
+
+
+def test_quiet_answers_are_not_nearer_to_quiet_sounds_than_they_should_be() -> None:
+    """Half as loud as they should be, all right: nearer to the quiet sound of another clip, and yet told apart."""
+    true = torch.tensor([1.0, 4.0, 9.0])[:, None, None].expand(3, 5, 2)
+    near = _matched(0.3 * true, true)
+    assert (near[:, 0] < near[:, 1]).all()
+    assert (_matched(0 * true, true)[:, 0] >= near.new_zeros(3)).all()
+    constant = _matched(torch.full_like(true, 2.0), true)
+    assert torch.equal(constant[:, 0], constant[:, 1])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_clips_are_cut_around_a_hit_with_their_sound(training: bool) -> None:
+    """Of ten frames that are read six are cut, and what is seen and heard of the blow is at the same moment."""
+    task = fitted(frames=6, read_s=FRAMES / FPS).train(training)
+    assert task.reads().frames == FRAMES and task.moments == 24
+    batch, _, at = flashes(30, 2)
+    frames, sound = task.cut(batch, Draw(0, 0))
+    assert frames.shape[:2] == (30, 6) and sound.shape == (30, 6 * RATE_HZ // FPS)
+    seen = frames.float().mean((2, 3, 4)).diff(dim=1)
+    hit = seen.amax(1) > 20
+    assert hit.all() and len(seen.argmax(1).unique()) > 1
+    first = (sound.abs() > 200).byte().argmax(1) * FPS / RATE_HZ
+    assert ((first - seen.argmax(1) - 1).abs() < 0.2).all()
+    middle = task.cut(batch)[0].float().mean((2, 3, 4)).diff(dim=1).argmax(1) + 1
+    assert (middle[(at >= 3) & (at <= 7)] == 3).all()
+
+
+def test_silent_clips_are_left_out() -> None:
+    task, (batch, *_) = fitted(), flashes(6)
+    assert batch.sound is not None
+    batch.sound = batch.sound.clone()
+    batch.sound[[1, 4]] = 0
+    views = task.views(batch, Draw(0, 0))
+    assert views["sample"].tolist() == [0, 2, 3, 5] and len(views["frames"]) == len(views["heard"]) == 4
+    batch.sound[:] = 0
+    assert len(task.views(batch, Draw(0, 0))["sample"]) == 6
+
+
+def test_changes_are_those_to_the_frames_around_and_to_the_first() -> None:
+    task = fitted(changes=True).eval()
+    seen: list[torch.Tensor] = []
+    task.trunk.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    frames = torch.rand(1, FRAMES, 3, 64, 64) * 255
+    task.components(frames)
+    gray = frames[0].mean(1)
+    for frame in range(FRAMES):
+        to = [max(0, frame - 1), frame, min(FRAMES - 1, frame + 1)], [frame, 0, frame]
+        assert torch.allclose(seen[0][frame], 128 + gray[to[0]] - gray[to[1]], atol=1e-3)
+    assert torch.equal(seen[0][-1], frames[0, 0])
 
 
 def test_the_first_frame_is_seen_in_colour_and_the_others_with_their_neighbours() -> None:
