@@ -92,7 +92,7 @@ def _network(example: Tensor, classes: int) -> nn.Sequential:
         layers += [nn.AdaptiveAvgPool2d(4), nn.Flatten()]
         inputs = 16 * _WIDTH
     else:
-        inputs = example[0].numel()
+        inputs = example.shape[1:].numel()  # of an example in which nothing is asked there is no row
         layers = [nn.Flatten(), nn.BatchNorm1d(inputs, affine=False), nn.Linear(inputs, _WIDTH), nn.ReLU()]
         layers += [nn.BatchNorm1d(_WIDTH)]
         inputs = _WIDTH
