@@ -2,8 +2,8 @@
 
 Every face that `demos.sync` judges gets a score at every moment, and speaks by a rule that is held on to
 (`ops.speaking.Rule`): the face that goes best with the sound, or two where both go very well with it. A face that is
-seen again after a cut is another one. Where there is sound as loud as this file's speech for a second, all faces that
-are seen have been judged, and none goes with it, a voice that is not seen is told of; music does as well as a voice.
+seen again after a cut is another one. Where it is about as loud as the file is, for a second, all faces that are seen
+could be judged, and none goes with the sound, a voice off screen is told of; music is as good as a voice for that.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ SPEAKS, SILENT, UNJUDGED = (40, 90, 255), (225, 40, 40), (150, 150, 150)
 _LEGEND = ((SPEAKS, "speaks"), (SILENT, "does not"), (UNJUDGED, "not judged"))
 _OFF_SCREEN = "a voice off screen"
 _QUIET_DB, _SILENT_DB = -30.0, -60.0
-_UNSEEN_S = 1.0
 _SOUND_HZ = 48_000
 _LARGEST_PX = 720
 _CHUNK_FRAMES = 16
@@ -127,13 +126,13 @@ def _heard(observed: Observed, rule: Rule) -> Mask:
 
 def _unseen(found: Faces, heard: Mask, speech: Sequence[Mask], best: NDArray[np.float32], rule: Rule) -> Mask:
     """Where sound is heard that no face makes, (T,)."""
-    left = heard & (best < rule.least)
+    left = heard & (best < rule.nobody)
     for track, mask in zip(found.tracks, speech, strict=True):
         left[track.start : track.end] &= ~mask
     for one in found.refused:
         left[one.track.start : one.track.end] = False
     for first, end in stretches(left):
-        left[first:end] = end - first >= _UNSEEN_S * FPS
+        left[first:end] = end - first >= rule.unseen_frames
     return left
 
 

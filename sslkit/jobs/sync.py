@@ -92,14 +92,15 @@ def _charts(result: Result) -> list[page.Chart]:
     if not faces_seen:
         return []
     reach = len(faces_seen[0]["curve"]) // 2
-    names = [f"{track['start_s']:.1f} to {track['end_s']:.1f} s" for track in faces_seen]
+    names = [f"{t['start_s']:.1f} to {t['end_s']:.1f} s: {t['verdict']}" for t in faces_seen]
     rows = [
         {"frames by which sound is late": place - reach} | {str(n): t["curve"][place] for n, t in enumerate(faces_seen)}
         for place in range(2 * reach + 1)
     ]
     lines = {name: str(number) for number, name in enumerate(names)}
     drawn = chart.curves(rows, lines, "mean distance", "frames by which sound is late")
-    return [page.Chart(Path(result.fields["input"]).name, drawn, " ".join(result.notes))]
+    said = f"Faces, and what each says: {'; '.join(names)}."
+    return [page.Chart(Path(result.fields["input"]).name, drawn, " ".join([*result.notes, said]))]
 
 
 def _watcher(weights: Path | None, method: Method, device: str) -> Watcher:

@@ -223,16 +223,22 @@ def boxed(
 
 @functools.lru_cache(maxsize=16)
 def legend(width_px: int, entries: tuple[tuple[tuple[int, int, int], str], ...], note: str = "") -> Picture:
-    """A dark strip (h, W, 3), h even, with a square of each colour before its text, and a note at its right end."""
+    """A dark strip (h, W, 3), h even, with a square of each colour before its text, and a note at its right end.
+
+    Where there is no room for all of them, it is the entries that are left out, the last ones first.
+    """
     size_px = max(8, min(18, width_px // 40))
     height, left = round(0.9 * size_px) * 2, size_px // 2
     image = Image.new("RGB", (width_px, height), _INK)
     draw = ImageDraw.Draw(image)
+    start = max(left, width_px - round(_font(size_px).getlength(note)) - size_px // 2)
     for colour, text in entries:
+        end = left + round(2.4 * size_px + _font(size_px).getlength(text))
+        if end > start:
+            break
         draw.rectangle((left, height // 2 - size_px // 2, left + size_px, height // 2 + size_px // 2), fill=colour)
         draw.text((left + 1.4 * size_px, size_px // 4), text, fill=_PAPER, font=_font(size_px))
-        left += round(2.4 * size_px + _font(size_px).getlength(text))
-    start = max(left, width_px - round(_font(size_px).getlength(note)) - size_px // 2)
+        left = end
     draw.text((start, size_px // 4), note, fill=_PAPER, font=_font(size_px))
     return np.asarray(image)
 
