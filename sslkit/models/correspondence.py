@@ -100,7 +100,7 @@ class Places(nn.Module):
 class Directions(Places):
     """As `Places`, but vectors have length 1, so that only their direction counts: similarities are cosines.
 
-    A picture's similarity to a sound is that of its best place, times a sharpness that is learnt; see `against`.
+    A picture's similarity to a sound is that of its best place, times a sharpness that is learnt.
     """
 
     def __init__(self, sight: int, sound: int, dimensions: int = 128) -> None:
@@ -118,11 +118,17 @@ class Directions(Places):
         """Maps (B, C, F, T) as vectors (B, dimensions) of length 1."""
         return F.normalize(super().hear(maps).float(), dim=1)
 
-    def against(self, sight: Tensor, sound: Tensor) -> Tensor:
-        """Every picture (B, dimensions, H, W) against every sound (M, dimensions): logits (B, M)."""
+    def sharp(self, similar: Tensor) -> Tensor:
+        """Similarities as logits."""
+        return similar * self.sharpness.exp().clamp(max=_SHARPEST)
+
+    def against(self, sight: Tensor, sound: Tensor, among: Tensor) -> Tensor:
+        """Every picture (B, dimensions, H, W) against every sound (M, dimensions): logits (B, M).
+
+        among: (B, H, W) bool, the places of each picture that may decide, one at least.
+        """
         similar = torch.einsum("bdhw,md->bmhw", sight, sound)
-        logits: Tensor = similar.amax((2, 3)) * self.sharpness.exp().clamp(max=_SHARPEST)
-        return logits
+        return self.sharp(similar.masked_fill(~among[:, None], -torch.inf).amax((2, 3)))
 
 
 Head = Fusion | Distance | Places

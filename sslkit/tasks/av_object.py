@@ -3,15 +3,19 @@
 Cut: one frame, and the sound around it, as for av_correspondence. Asked: does the sound belong to the frame? Answered
 by the place of the picture that is most like the sound; the map of all places shows what makes it.
 
-With the objective "contrast" a frame must find its own sound among those of all other files of the batch, and a sound
-its frame, instead of answering yes or no to one pair: what tells things of one sort apart then counts from the start.
+With the objective "moving" the training also sees a second picture, a moment later: only places that move may decide,
+and a sound should fit its own picture better there than where nothing moves. And a frame must find its own sound among
+those of all other files of the batch, and a sound its frame, instead of answering yes or no to one pair. What has been
+learnt looks at single pictures all the same.
 
 Source: Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018 (AVOL-Net): 14 x 14 places, the largest decides.
-The contrast over a batch: Chen et al., "Localizing Visual Sounds the Hard Way", CVPR 2021.
-Departures: those of av_correspondence; similarities are divided by the root of the vectors' width at first. Contrast
-has the largest place in place of soft masks, and no place of the own picture counts as a negative.
+The contrast over a batch: Chen et al., "Localizing Visual Sounds the Hard Way", CVPR 2021. Motion that teaches what a
+thing is to a network that sees none: Pathak et al., "Learning Features by Watching Objects Move", CVPR 2017.
+Departures: those of av_correspondence; similarities are divided by the root of the vectors' width at first. "moving" is
+not in the papers: it joins their means.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -32,11 +36,20 @@ from sslkit.tasks.correspondence import (
 )
 from sslkit.types import Answer, Reads
 
+_STILL = 1.5
+"""Mean change in levels of gray below which a place does not move: noise of camera and codec."""
+_MOVING = 0.25
+"""Share of the largest change in a picture from which a place counts as moving."""
+
 
 class ObjectSettings(CorrespondenceSettings):
-    """objective: "match", yes or no to pairs as published, or "contrast", which of all sounds of the batch."""
+    """objective: "match", yes or no to pairs as published, or "moving", which of all sounds of a batch, by what moves.
 
-    objective: Literal["match", "contrast"] = "match"
+    moment_s: time from a picture to the one that shows what moves.
+    """
+
+    objective: Literal["match", "moving"] = "match"
+    moment_s: float = 0.08
 
 
 class AvObject(Correspondence):
@@ -57,17 +70,32 @@ class AvObject(Correspondence):
         made_by = Places if self.settings.objective == "match" else Directions
         return made_by(sight, sound, self.settings.dimensions)
 
+    def reads(self) -> Reads:
+        reads = super().reads()
+        pair = self.training and self.settings.objective == "moving"
+        return reads.but(frames=2, fps=1 / self.settings.moment_s) if pair else reads
+
     def forward(self, views: Views) -> Answer:
         looked, heard = self.described(views)
         similar = self.head.similar(looked[views["sight_row"]], heard[views["sound_row"]])
-        # What is learnt by contrast only has its evidence brought to a scale by the questions.
+        # By the other objective, pairs only bring the evidence to a scale.
         evidence = self.head.evidence(similar.detach() if isinstance(self.head, Directions) else similar)
         answer = self.answered(evidence.amax((1, 2)), views, {"evidence": evidence.detach()})
         answer.logs["embedding_std"] = spread(F.normalize(heard, dim=1))
         if isinstance(self.head, Directions):
-            own = views["sight_row"][views["target"] == 1]
-            answer.loss = answer.loss + contrast(self.head.against(looked[own], heard[own]), views["source"][own])
+            among = self.gather(moving(views["moved"], looked.shape[2:])) if "moved" in views else None
+            answer.loss = answer.loss + self._found(self.head, looked, heard, views, among)
         return answer
+
+    def _found(self, head: Directions, looked: Tensor, heard: Tensor, views: Views, among: Tensor | None) -> Tensor:
+        """The loss of frames that look for their sounds, and of places that look for what moves."""
+        own = views["sight_row"][views["target"] == 1]
+        looked, heard = looked[own], heard[own]
+        among = looked.new_ones(looked[:, 0].shape, dtype=torch.bool) if among is None else among[own]
+        where = head.sharp(head.similar(looked, heard)).flatten(1)
+        inside = where.masked_fill(~among.flatten(1), -torch.inf)
+        apart = (where.logsumexp(1) - inside.logsumexp(1)).sum() / max(1, len(own))
+        return apart + contrast(head.against(looked, heard, among), views["source"][own])
 
     @property
     def window(self) -> Reads:
@@ -85,6 +113,13 @@ class AvObject(Correspondence):
         found = answer.pictures["evidence"][:questions].float()
         scale = found.abs().flatten().quantile(0.98).clamp(min=1e-6)
         return heat_to_rgb(F.interpolate((found / scale)[:, None], frames.shape[1:3], mode="bilinear")[:, 0])
+
+
+def moving(moved: Tensor, size: Sequence[int]) -> Tensor:
+    """Which places of maps of a size (h, w) move, (N, h, w) bool: moved (N, S, S). All of them, where none does."""
+    change = F.adaptive_avg_pool2d(moved[:, None], list(size))[:, 0]
+    largest = change.amax((1, 2), keepdim=True)
+    return (change >= _MOVING * largest) & (change >= _STILL) | (largest < _STILL)
 
 
 def contrast(logits: Tensor, source: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from sslkit.ops.jitter import ClipRanges, coloured, draw_clip_jitter
 from sslkit.ops.pairs import partners
 from sslkit.ops.sound import level_db
 from sslkit.ops.spectrum import log_spectrogram
-from sslkit.tasks.base import Cheat, Look, Task, TaskSettings, Views, sight, verdicts
+from sslkit.tasks.base import Cheat, Look, Task, TaskSettings, Views, verdicts
 from sslkit.types import Answer, Batch, Draw, Panel, Reads
 
 _COLOURS = ClipRanges(brightness=(0.875, 1.125), contrast=(1, 1), saturation=(0.5, 1.5), hue_turns=(0, 0))
@@ -127,7 +127,7 @@ class Correspondence(Task):
         """frames (N, 3, S, S) float; sound (N, M) int16; source (N,) of the whole batch, equal for clips of one file.
 
         And Q questions: sight_row, sound_row (Q,) int64 rows of the whole batch, target (Q,) 1 where they belong
-        together, sample (Q,).
+        together, sample (Q,). Where a second picture is read, moved (N, S, S): how far it differs, in levels of gray.
 
         Each frame's own sound comes first, then the others that it is asked about.
         """
@@ -136,7 +136,8 @@ class Correspondence(Task):
     def asked(self, batch: Batch, draw: Draw, everything: bool = False) -> Views:
         """The views; with `everything` also of frames and sounds in which there is nothing."""
         assert batch.sound is not None
-        frames, sound = self._frames(batch, draw), batch.sound.flatten(0, 1)
+        seen, sound = self._pictures(batch, draw), batch.sound.flatten(0, 1)
+        frames = seen[:, 0]
         usable = _seen(frames) & _heard(sound, self.settings.silent_db)
         source = self.gather(batch.extra.get("source", batch.index).repeat_interleave(len(sound) // len(batch)))
         count = self.settings.negatives if self.training else 1
@@ -147,26 +148,28 @@ class Correspondence(Task):
         heard = torch.cat([rows[:, None], others], 1)[known]
         target = torch.zeros_like(heard)
         target[:, 0] = 1
-        seen = rows[known, None].expand_as(heard)
-        return {
+        shown = rows[known, None].expand_as(heard)
+        views = {
             "frames": frames,
             "sound": sound,
             "source": source,
-            "sight_row": seen.flatten(),
+            "sight_row": shown.flatten(),
             "sound_row": heard.flatten(),
             "target": target.flatten(),
-            "sample": seen.flatten() // (len(sound) // len(batch)),
+            "sample": shown.flatten() // (len(sound) // len(batch)),
         }
+        return views if seen.shape[1] == 1 else {**views, "moved": (seen[:, 1] - frames).abs().mean(1)}
 
-    def _frames(self, batch: Batch, draw: Draw) -> Tensor:
-        pictures, size_px = sight(batch, self.sight.takes)
-        side = self.sight.crop_px
+    def _pictures(self, batch: Batch, draw: Draw) -> Tensor:
+        """All pictures of the windows, (N, T, 3, S, S), those of a window cut and coloured alike."""
+        assert batch.frames is not None
+        pictures = batch.frames.flatten(0, 1)
+        size_px, side = batch.size_px.repeat_interleave(len(pictures) // len(batch), 0), self.sight.crop_px
         if not self.training:
             return crop(pictures, centre_boxes(size_px, self.settings.centre_share), side)
         frames = crop(pictures, resized_boxes(size_px, draw, self.settings.scale, (1.0, 1.0)), side)
         if self.settings.distort:
-            jitter = draw_clip_jitter((len(frames), 1, *frames.shape[1:]), _COLOURS, draw)
-            frames = coloured(frames[:, None], jitter)[:, 0]
+            frames = coloured(frames, draw_clip_jitter(tuple(frames.shape), _COLOURS, draw))
         return mirror(frames, draw.uniform(len(frames)) < 0.5) if self.settings.flip else frames
 
     def described(self, views: Views) -> tuple[Tensor, Tensor]:
