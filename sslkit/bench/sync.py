@@ -1,6 +1,7 @@
 """How fast `sslkit sync` is on a talking face, what takes the time, and whether memory grows with the length of a file.
 
-The command is run as a user would, start included.
+The command is run as a user would, start included. Pictures are decoded while the last ones are worked on: what is told
+of decoding is the waiting for it.
 """
 
 from __future__ import annotations

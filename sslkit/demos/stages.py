@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -28,14 +29,17 @@ class Stages:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
     def drawn(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
-        """The items; waiting for each belongs to a stage, what is done with them does not."""
+        """The items, each of which is got while the one before is worked on; waiting for one belongs to a stage."""
         source = iter(items)
-        while True:
-            with self.stage(name):
-                item = next(source, None)
-            if item is None:
-                return
-            yield item
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(next, source, None)
+            while True:
+                with self.stage(name):
+                    item = coming.result()
+                if item is None:
+                    return
+                coming = pool.submit(next, source, None)
+                yield item
 
     def reached(self, done: int, total: int, what: str) -> None:
         """Tell how far the work is."""
