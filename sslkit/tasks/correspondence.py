@@ -50,13 +50,18 @@ class CorrespondenceSettings(TaskSettings):
     windows: int = 1
 
 
-def _title_cards(batch: Batch, draw: Draw, look: Look) -> Views:
-    """x (Q, 2): is it black, is it silent? Every second sample is a title card: a black frame without a sound."""
+def _title_cards(batch: Batch, draw: Draw) -> Batch:
+    """The batch, of which every second sample, by the toss of a coin, is a title card: black and without a sound."""
     assert batch.frames is not None and batch.sound is not None
     card = (draw.uniform(len(batch)) < 0.5).to(batch.sound.device)
     frames, sound = batch.frames.clone(), batch.sound.clone()
     frames[card], sound[card] = 0, 0
-    views = look(replace(batch, frames=frames, sound=sound), draw)
+    return replace(batch, frames=frames, sound=sound)
+
+
+def _emptiness(batch: Batch, draw: Draw, look: Look) -> Views:
+    """x (Q, 2): is it black, is it silent?"""
+    views = look(batch, draw)
     black, silent = ~_seen(views["frames"]), ~_heard(views["sound"], CorrespondenceSettings().silent_db)
     x = torch.stack([black[views["sight_row"]], silent[views["sound_row"]]], 1).float()
     return {**views, "x": x}
@@ -68,9 +73,14 @@ def _flags(x: Tensor) -> Tensor:
     return field[:, None, :, None].expand(-1, 32, -1, 32).flatten(2)[..., None].expand(-1, -1, -1, 3)
 
 
-def _with_cards(task: Correspondence, batch: Batch, draw: Draw) -> Views:
+def _cards_asked(task: Correspondence, batch: Batch, draw: Draw) -> Views:
     """Black frames and silence ask and are asked about like all others."""
-    return task.asked(batch, draw, everything=True)
+    return task.asked(_title_cards(batch, draw), draw, everything=True)
+
+
+def _cards_dropped(task: Correspondence, batch: Batch, draw: Draw) -> Views:
+    """The same batch, in which they ask nothing."""
+    return task.views(_title_cards(batch, draw), draw)
 
 
 GRID = (
@@ -89,7 +99,7 @@ CARDS = (
     "title cards, fades and still covers are black and silent together",
     "a frame without contrast or a sound without a level asks nothing and is nobody's negative",
     "marl/l3embedding and issue threads of its users: silent clips and album covers",
-    Cheat(_title_cards, _flags, off=_with_cards),
+    Cheat(_emptiness, _flags, off=_cards_asked, on=_cards_dropped),
 )
 SAME_VIDEO = (
     "two clips of one video are cut from the same scene and recording, though they count as different",

@@ -17,6 +17,7 @@ from sslkit.errors import UserError
 from sslkit.evals import audit as audits
 from sslkit.evals.audit import Audit, Audited, material
 from sslkit.evals.base import interval
+from sslkit.evals.cheater import _network
 from sslkit.ops import cues
 from sslkit.recipe import Recipe
 from sslkit.tasks import rotation
@@ -234,3 +235,7 @@ def test_preparations_that_differ_in_more_than_the_control_are_refused(bars: dic
     prepare("toybox", "", other, PrepareSettings(**asked, remove_borders=False, zero_borders=True, limit=1))
     with pytest.raises(UserError, match="other media|short_side_px 64 and not 80"):
         jobs.audit("aot", [bars["kept"]], [other], ["black-borders"], out=tmp_path / "out", device="cpu")
+
+
+def test_a_cheater_can_be_built_on_an_example_in_which_nothing_is_asked() -> None:
+    assert _network(torch.zeros(0, 2, 3), 2)(torch.ones(4, 2, 3)).shape == (4, 2)

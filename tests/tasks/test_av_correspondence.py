@@ -200,10 +200,12 @@ def test_several_processes_ask_the_questions_of_one() -> None:
 def test_title_cards_give_the_answer_away_only_without_the_control() -> None:
     task = built("av_correspondence")
     (cards,) = [one.cheat for one in task.shortcuts if isinstance(one.cheat, base.Cheat)]
-    assert cards.off is not None
+    assert cards.off is not None and cards.on is not None
     batch = telling(torch.arange(64) % 16)
     without = cards.alone(batch, Draw(0, 0), partial(cards.off, task))
     alike = without["x"][:, 0] == without["x"][:, 1]
     assert alike[without["target"] == 1].all() and not alike[without["target"] == 0].all()
-    closed = cards.alone(batch, Draw(0, 0), task.views)
+    assert 0.3 < without["x"][:, 0].mean() < 0.7
+    closed = cards.alone(batch, Draw(0, 0), partial(cards.on, task))
     assert len(closed["x"]) and not closed["x"].any()
+    assert len(closed["sample"].unique()) < len(without["sample"].unique())
