@@ -172,6 +172,8 @@ def write(folder: Path, runs: Iterable[tuple[str, Run]], about: Mapping[str, Any
 
 def seconds(record: Mapping[str, Any]) -> float:
     """Duration of a sample; 0 for a still."""
+    if record["kind"] == "sound":
+        return float(record["sound_s"])
     return float(record["frames"]) / float(record["fps"]) if record["kind"] == "video" else 0.0
 
 

@@ -96,6 +96,23 @@ def cut(pictures: Tensor, boxes: Tensor, side_px: int) -> Tensor:
     return out.permute(0, 3, 1, 2).reshape(*pictures.shape[:-2], side_px, side_px)
 
 
+def cropped(
+    pictures: Tensor,
+    size_px: Tensor,
+    out_px: int,
+    draw: Draw | None,
+    *,
+    scale: tuple[float, float],
+    flip: bool,
+    centre_share: float,
+) -> Tensor:
+    """The usual crops of a task: `resized_boxes`, half of them mirrored where `flip`; without `draw` central."""
+    if draw is None:
+        return crop(pictures, centre_boxes(size_px, centre_share), out_px)
+    boxes = resized_boxes(size_px, draw, scale)
+    return crop(pictures, boxes, out_px, draw.uniform(len(pictures)) < 0.5 if flip else None)
+
+
 def mirror(pictures: Tensor, which: Tensor) -> Tensor:
     """Mirror left and right those pictures of a batch where `which` (B,) is true."""
     chosen = which.to(pictures.device).reshape(-1, *[1] * (pictures.dim() - 1))

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from sslkit.errors import UserError
 from sslkit.models import trunk as trunks
-from sslkit.ops.crop import centre_boxes, crop, resized_boxes
+from sslkit.ops.crop import cropped
 from sslkit.ops.sound import level_db, levelled
 from sslkit.ops.texture import AMBIENT, Cochlea, cochleagram, texture_statistics
 from sslkit.tasks.base import Shortcut, Sweep, Task, TaskSettings, Views, rows_of, sight, verdicts
@@ -197,12 +197,16 @@ class AmbientSound(Task):
     def views(self, batch: Batch, draw: Draw) -> Views:
         """x (B, 3, S, S), values 0..255; target (B,) int64 or (B, count) float; -1 where nothing is heard."""
         pictures, size_px = sight(batch, self.trunk.takes)
-        if self.training:
-            boxes = resized_boxes(size_px, draw, self.settings.scale)
-            flip = draw.uniform(len(pictures)) < 0.5 if self.settings.flip else None
-        else:
-            boxes, flip = centre_boxes(size_px, self.settings.centre_share), None
-        x = crop(pictures, boxes, self.trunk.crop_px, flip)
+        asked = self.settings
+        x = cropped(
+            pictures,
+            size_px,
+            self.trunk.crop_px,
+            draw if self.training else None,
+            scale=asked.scale,
+            flip=asked.flip,
+            centre_share=asked.centre_share,
+        )
         sound = _sound(batch)
         heard, target = self._heard(sound), self.kinds(self.textures(sound))
         target[~heard] = -1

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from sslkit.models import trunk as trunks
 from sslkit.ops import cues
-from sslkit.ops.crop import centre_boxes, crop, mirror, resized_boxes
+from sslkit.ops.crop import centre_boxes, crop, cropped, mirror, resized_boxes
 from sslkit.tasks.base import Cheat, Look, Shortcut, Task, TaskSettings, Views, rows_of, sight, verdicts
 from sslkit.types import Answer, Batch, Draw, Panel, Reads
 
@@ -138,12 +138,16 @@ class Rotation(Task):
     def views(self, batch: Batch, draw: Draw) -> Views:
         """x (4B, 3, S, S): the copies of one picture follow each other; target (4B,) counts quarter turns."""
         pictures, size_px = sight(batch, self.trunk.takes)
-        if self.training:
-            boxes = resized_boxes(size_px, draw, self.settings.scale)
-            flip = draw.uniform(len(pictures)) < 0.5 if self.settings.flip else None
-        else:
-            boxes, flip = centre_boxes(size_px, self.settings.centre_share), None
-        square = crop(pictures, boxes, self.trunk.crop_px, flip)
+        asked = self.settings
+        square = cropped(
+            pictures,
+            size_px,
+            self.trunk.crop_px,
+            draw if self.training else None,
+            scale=asked.scale,
+            flip=asked.flip,
+            centre_share=asked.centre_share,
+        )
         return _questions(torch.stack([torch.rot90(square, k, (-2, -1)) for k in range(len(TURNS))], 1), batch)
 
     def forward(self, views: Views) -> Answer:

@@ -1,5 +1,6 @@
 """Sound without pictures: prepared, cut and read on its own."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ def test_long_sounds_are_cut_and_short_labelled_ones_kept(sounds) -> None:
     assert [(e.label_name, round(e.start_s, 2), round(e.sound_s, 2)) for e in entries] == [
         ("dog", 0, 1.0), ("dog", 0, 0.2), ("rain", 0, 1.5), ("rain", 1.5, 1.1),
     ]  # fmt: skip
+    counted = json.loads((sounds / "dataset.json").read_text())["counts"]["train"]
+    assert counted == {"samples": 4, "seconds": 3.8, "sources": 3}
     assert {(e.kind, e.has("sound"), e.has("frames")) for e in entries} == {("sound", True, False)}
 
 
