@@ -137,6 +137,20 @@ def test_the_file_is_measured_as_runs_are(weights: Path, tmp_path: Path, readabl
     assert right and min(right) > 90
 
 
+def test_the_file_tells_who_speaks_as_runs_do(weights: Path, tmp_path: Path, readable: None) -> None:
+    talking(tmp_path / "film.mp4", 0)
+    middle = FRAMES // 2
+    lines = [
+        f"film,{k / 25},{x},0.2,{x + 0.5},0.8,{'SPEAKING_AUDIBLE' if k < middle else 'NOT_SPEAKING'},film_{face}"
+        for face, x in (("a", 0.1), ("b", 0.3))
+        for k in range(FRAMES)
+    ]
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val/film-activespeaker.csv").write_text("\n".join(lines))
+    found = jobs.probe([weights], [tmp_path], recipe="speakers", out=tmp_path / "out", device="cpu")
+    assert {row["init"] for row in found.rows} >= {"weights.bin", "random", "chance"}
+
+
 def test_a_wrong_file_is_one_sentence_that_names_a_weight(tmp_path: Path) -> None:
     path = tmp_path / "syncnet_v2.model"
     torch.save({"conv1.weight": torch.zeros(3)}, path)
