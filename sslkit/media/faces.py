@@ -27,6 +27,7 @@ Part = Literal["face", "mouth", "syncnet"]
 """What is cut out; "syncnet": the face to the pixel as joonson/syncnet_python cuts it for its network."""
 
 _SEARCH_PX = 480
+_PROFILE_PX = 320  # profiles are only reported
 _LEAST_PX = 24
 _LOOK_EVERY = 5
 """Frames from one look to the next,"""
@@ -297,9 +298,10 @@ def _cascades() -> Finder:
             return np.concatenate([_near(frontal, profile, grey, box) for box in near])
         small, scale = _small(grey)
         front = _seen(frontal, small)
-        if not len(front):
-            return _boxes(_from_sides(profile, small), scale, _PROFILE)
-        return _boxes(front, scale, 0.0)
+        if len(front):
+            return _boxes(front, scale, 0.0)
+        small, scale = _small(grey, _PROFILE_PX)
+        return _boxes(_from_sides(profile, small), scale, _PROFILE)
 
     return find
 
@@ -335,8 +337,8 @@ def _from_sides(profile: cv2.CascadeClassifier, grey: Picture, *sizes: int) -> N
     return np.concatenate([_seen(profile, grey, *sizes), right])
 
 
-def _small(grey: Picture) -> tuple[Picture, float]:
-    scale = min(1.0, _SEARCH_PX / max(grey.shape))
+def _small(grey: Picture, most_px: int = _SEARCH_PX) -> tuple[Picture, float]:
+    scale = min(1.0, most_px / max(grey.shape))
     return (cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else grey), scale
 
 
