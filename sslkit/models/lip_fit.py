@@ -52,26 +52,32 @@ class Clips:
         for one, other in zip(*sides, strict=True):
             yield one[edge : len(one) - edge], other[edge : len(other) - edge]
 
+    @property
+    def weight(self) -> float:
+        """Of one person's clips together."""
+        return float(len(self.label) ** self.balance)
+
     def moments(self, late: int, edge: int) -> Moments:
         """Of one person's clips."""
-        weight = len(self.label) ** (self.balance - 1)
-        return Moments.of((one, other, weight) for one, other in self.rows(late, edge))
+        each = self.weight / len(self.label)
+        return Moments.of((one, other, each) for one, other in self.rows(late, edge))
 
 
 def fitted(clips: Clips, dimensions: int, rounds: int = 0) -> tuple[Canonical, list[int]]:
     """The filters, and by how many half frames the sound of each person was found to be late.
 
     rounds: in which the latter is estimated, where there is more than one person; without any it is taken to be
-    nothing. On average over people it is.
+    nothing. On average it is, people weighed as for the fit: what is in time stays what it is without any rounds.
     """
     people = [clips.of(person) for person in range(int(clips.label.max()) + 1)]
     folds, edge = min(len(people), _FOLDS), MOST_LATE // PARTS if rounds else 0
-    late = [0] * len(people)
+    late, weights = [0] * len(people), [one.weight for one in people]
     parts = _moments(people, late, folds, edge)
     for _ in range(rounds if folds > 1 else 0):
         filters = [correlated(_total(parts) - part, dimensions) for part in parts]
         found = [_lateness(one, filters[number % folds]) for number, one in enumerate(people)]
-        late = [each - round(sum(found) / len(found)) for each in found]
+        mean = sum(map(operator.mul, found, weights)) / sum(weights)
+        late = [each - round(mean) for each in found]
         parts = _moments(people, late, folds, edge)
     return correlated(_total(parts), dimensions), late
 

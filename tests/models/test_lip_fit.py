@@ -1,5 +1,7 @@
 """Filters are found though recordings are late, and by how much each is late, is found too."""
 
+from dataclasses import replace
+
 import torch
 
 from sslkit.models import lip_fit
@@ -34,6 +36,16 @@ def test_the_lateness_of_each_person_is_found() -> None:
     blurred, none = lip_fit.fitted(people(truth), 2)
     assert none == [0] * len(truth)
     assert found.strength[0] > 0.9 > blurred.strength[0] + 0.1
+
+
+def test_people_count_for_what_is_in_time_as_they_do_for_the_fit() -> None:
+    truth = [4, 0, 0, 0]
+    clips = people(truth)
+    many = torch.cat([torch.arange(12).repeat(9), torch.arange(12, 48)])  # 108 clips of the first, 12 of each other
+    clips = replace(clips, sight=clips.sight[many], sound=clips.sound[many], label=clips.label[many])
+    assert lip_fit.fitted(clips, 2, rounds=3)[1] == [2, -2, -2, -2]  # 3 to 1, 1, 1: the mean is 2
+    alike = lip_fit.fitted(replace(clips, balance=0.0), 2, rounds=3)[1]
+    assert alike == [3, -1, -1, -1]
 
 
 def test_one_person_alone_is_taken_as_she_is() -> None:
