@@ -26,6 +26,7 @@ class Reads:
     flow: optical-flow fields in a clip, each from one prepared frame to the next (0: none).
     backward: also read the flow that was computed on the reversed frames, as a second clip in playing order.
     sound_s, rate_hz: seconds of sound in a clip, centred on its pictures, and its sampling rate (0: none).
+    channels: of the sound; 2 is left and right, which are the same in data that were prepared with one.
     synced: only data whose sound is known to be in time with the pictures will do.
     clips: windows cut from one sample.
     start: where windows begin: "any" draws uniformly, "moving" in proportion to the motion inside the window,
@@ -39,6 +40,7 @@ class Reads:
     backward: bool = False
     sound_s: float = 0.0
     rate_hz: int = 16_000
+    channels: int = 1
     synced: bool = False
     clips: int = 1
     start: Start = "any"
@@ -56,7 +58,7 @@ class Batch:
     flow: (B, clips, T, 2, H, W) uint8, (horizontal, vertical), 128 is no motion (see `sslkit.ops.flow`), or None.
         With `Reads.backward` the clips axis is doubled: clip 2i runs forwards, clip 2i + 1 is the same window of the
         reversed video.
-    sound: (B, clips, N) int16 or None.
+    sound: (B, clips, N) int16 or None; with two channels read, (B, clips, 2, N).
     label: (B,) int64, -1 where a sample has none.
     index: (B,) int64, position of the sample in its dataset split.
     start_s: (B, clips) float32, start of each window in its prepared clip.

@@ -84,7 +84,8 @@ def rate(source_fps: float, fps: float | None) -> float:
 
 def _standing(shown: Pictures, heard: Path, about: dict[str, Any], settings: PrepareSettings) -> Stored:
     """A picture and its sound as a clip that stands still, from the sound's start and of at most `clip_s`."""
-    sound = next(read.sound_chunks(heard, settings.rate_hz, settings.clip_s), np.zeros(0, np.int16))
+    pieces = read.sound_chunks(heard, settings.rate_hz, settings.clip_s, channels=settings.channels)
+    sound = next(pieces, np.zeros(0, np.int16))
     if len(sound) < settings.min_s * settings.rate_hz:
         raise WorkError(f"{heard} holds no sound of at least {settings.min_s:g} s.")
     fps, end_s = settings.fps or _STANDING_FPS, len(sound) / settings.rate_hz
@@ -97,7 +98,7 @@ def _standing(shown: Pictures, heard: Path, about: dict[str, Any], settings: Pre
 def _sound(item: Item, path: Path, about: dict[str, Any], settings: PrepareSettings) -> Iterator[Step]:
     """Sound without pictures, in pieces of at most `clip_s`; a labelled one, which is to be kept, may be short."""
     start_s = item.start_s or 0.0
-    heard = read.sound_chunks(path, settings.rate_hz, settings.clip_s, start_s, item.end_s)
+    heard = read.sound_chunks(path, settings.rate_hz, settings.clip_s, start_s, item.end_s, channels=settings.channels)
     least, number, at_s = round(settings.min_s * settings.rate_hz), 0, start_s
     for piece in heard:
         if len(piece) < (settings.rate_hz * 0.01 if item.label_name is not None and not number else least):
@@ -199,7 +200,7 @@ def _clip(
 ) -> Stored:
     start_s = about["start_s"]
     end_s = start_s + len(frames) / fps
-    sound = _until_silence(read.sound(path, settings.rate_hz, start_s, end_s), settings.rate_hz) if heard else None
+    sound = _heard(path, start_s, end_s, settings) if heard else None
     return _stored({**about, "start_s": round(start_s, 6), "end_s": round(end_s, 6)}, frames, fps, sound, settings)
 
 
@@ -281,11 +282,12 @@ def _span(item: Item, duration_s: float, settings: PrepareSettings) -> tuple[flo
     return start_s, start_s + settings.widen_s
 
 
-def _until_silence(sound: NDArray[np.int16], rate_hz: int) -> NDArray[np.int16]:
+def _heard(path: Path, start_s: float, end_s: float, settings: PrepareSettings) -> NDArray[np.int16]:
     """Sound without the zeros that stand for what the file does not hold, where its sound ends before its pictures."""
-    heard = np.flatnonzero(sound)
+    sound = read.sound(path, settings.rate_hz, start_s, end_s, channels=settings.channels)
+    heard = np.flatnonzero(sound) // settings.channels
     end = int(heard[-1]) + 1 if len(heard) else 0
-    return sound[:end] if len(sound) - end > _SILENT_END_S * rate_hz else sound
+    return sound[:end] if len(sound) - end > _SILENT_END_S * settings.rate_hz else sound
 
 
 def _resampled(sound: NDArray[np.int16], from_hz: int, to_hz: int) -> NDArray[np.int16]:

@@ -37,8 +37,8 @@ class Sample:
     """Windows of one sample as numpy arrays.
 
     frames: (clips, T, H, W, 3) uint8 RGB. flow: (clips, T, 2, H, W) uint8, clips doubled by `Reads.backward`.
-    sound: (clips, N) int16. start_s: of each window in its prepared clip. index: position in the split. bars: see
-    `Entry`. source: a number of the file that it was cut from.
+    sound: (clips, N) or (clips, 2, N) int16. start_s: of each window in its prepared clip. index: position in the
+    split. bars: see `Entry`. source: a number of the file that it was cut from.
     """
 
     index: int
@@ -224,7 +224,7 @@ class Dataset:
 
     def _sound(self, entry: Entry, starts: Sequence[float], reads: Reads) -> NDArray[np.int16]:
         try:
-            sound = media.sound(self._bytes(entry, entry.members["flac"]), reads.rate_hz)
+            sound = media.sound(self._bytes(entry, entry.members["flac"]), reads.rate_hz, channels=reads.channels)
         except WorkError as error:
             raise _damaged(entry, error) from error
         length = round(reads.sound_s * reads.rate_hz)
@@ -233,7 +233,7 @@ class Dataset:
         first = [min(max(round((start + lead_s) * reads.rate_hz), 0), len(sound) - length) for start in starts]
         if min(first) < 0:
             raise _damaged(entry, "its sound is shorter than the index says")
-        return np.stack([sound[begin : begin + length] for begin in first])
+        return np.stack([sound[begin : begin + length].T for begin in first])
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

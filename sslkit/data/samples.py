@@ -31,8 +31,8 @@ def clip(
     """A stored video clip.
 
     meta: at least `key`; whatever else is known (`label`, `source`, `start_s`, `truth`, ...) replaces the defaults of
-    `described`. frames: (T, H, W, 3) uint8 RGB with even sides. sound: (N,) int16 from the first frame on. fwd, bwd:
-    T - 1 packed fields (2, H, W) uint8, encoded one at a time. masks: (T, H, W) uint8 object ids.
+    `described`. frames: (T, H, W, 3) uint8 RGB with even sides. sound: (N,) or (N, 2) int16 from the first frame
+    on. fwd, bwd: T - 1 packed fields (2, H, W) uint8, encoded one at a time. masks: (T, H, W) uint8 object ids.
     """
     members = {"mp4": write.video(None, frames, fps)}
     if sound is not None and len(sound):
@@ -48,7 +48,7 @@ def clip(
 
 
 def sound(meta: Mapping[str, Any], heard: NDArray[np.int16], rate_hz: int) -> Stored:
-    """Stored sound without pictures: (N,) int16, at least a hundredth of a second; `meta` as for `clip`.
+    """Stored sound without pictures: (N,) or (N, 2) int16, at least a hundredth of a second; `meta` as for `clip`.
 
     Its windows begin on hundredths of a second, which stand for its frames.
     """

@@ -25,6 +25,8 @@ class PrepareSettings(BaseModel):
     """Segments shorter than this are widened to it around their middle, as far as the file goes."""
     sound: bool = True
     rate_hz: int = Field(16_000, ge=1000, le=192_000)
+    channels: int = Field(1, ge=1, le=2)
+    """2: sound is kept for each side, where it differs; else both are one."""
     flow: Literal["none", "dis", "tvl1"] = "none"
     flow_bound_px: float = Field(20.0, gt=0)
     backward: bool = True

@@ -254,20 +254,31 @@ def _check(indices: Sequence[int], count: int) -> None:
 
 
 def sound(
-    source: Source, rate_hz: int, start_s: float = 0.0, end_s: float | None = None, stream: int = 0
+    source: Source,
+    rate_hz: int,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    stream: int = 0,
+    channels: int = 1,
 ) -> np.ndarray:
-    """Sound as (N,) int16 mono at `rate_hz`, on the clock of the pictures.
+    """Sound as (N,) int16 mono at `rate_hz`, on the clock of the pictures; with two channels (N, 2), left and right.
 
     Sample n is heard at start_s + n / rate_hz after the video's first picture (in a file without video: after its own
     first sample), as exactly as the container keeps times: Matroska rounds them to a millisecond. Where the sound
-    starts later or pauses there are zeros; end_s None is where the sound ends. stream: which of several, from 0. Raises
-    WorkError if the file has none.
+    starts later or pauses there are zeros; end_s None is where the sound ends. stream: which of several, from 0. A file
+    of one channel has the same on both sides. Raises WorkError if the file has no sound.
     """
-    return soundtrack.mono(source, rate_hz, start_s, end_s, stream)
+    return soundtrack.whole(source, rate_hz, start_s, end_s, stream, channels)
 
 
 def sound_chunks(
-    source: Source, rate_hz: int, chunk_s: float, start_s: float = 0.0, end_s: float | None = None, stream: int = 0
+    source: Source,
+    rate_hz: int,
+    chunk_s: float,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    stream: int = 0,
+    channels: int = 1,
 ) -> Iterator[np.ndarray]:
     """The same samples as `sound` in pieces of `chunk_s`, the last one shorter, until it ends: for long files."""
-    return soundtrack.chunks(source, rate_hz, max(1, round(chunk_s * rate_hz)), start_s, end_s, stream)
+    return soundtrack.chunks(source, rate_hz, max(1, round(chunk_s * rate_hz)), start_s, end_s, stream, channels)

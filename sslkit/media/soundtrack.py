@@ -23,23 +23,36 @@ _RUN_IN_S = 0.5
 _RUN_OUT_S = 0.1
 
 
-def mono(source: Source, rate_hz: int, start_s: float = 0.0, end_s: float | None = None, stream: int = 0) -> np.ndarray:
-    """Sound as (N,) int16 at `rate_hz`, sample 0 at `start_s` on the clock of the pictures: see `read.sound`."""
-    pieces = list(_heard_from(source, rate_hz, start_s, end_s, stream))
-    ours = np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
+def whole(
+    source: Source,
+    rate_hz: int,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    stream: int = 0,
+    channels: int = 1,
+) -> np.ndarray:
+    """Sound as (N,), or (N, 2) with two channels, int16 at `rate_hz`, sample 0 at `start_s`: see `read.sound`."""
+    pieces = _heard_from(source, rate_hz, start_s, end_s, stream, channels)
+    ours = np.concatenate([_silence(0, channels, np.int16), *pieces])
     if end_s is None:
         return ours
     wanted = max(0, round(end_s * rate_hz) - round(start_s * rate_hz))
-    return np.pad(ours[:wanted], (0, max(0, wanted - len(ours))))
+    return np.concatenate([ours[:wanted], _silence(max(0, wanted - len(ours)), channels, np.int16)])
 
 
 def chunks(
-    source: Source, rate_hz: int, chunk: int, start_s: float = 0.0, end_s: float | None = None, stream: int = 0
+    source: Source,
+    rate_hz: int,
+    chunk: int,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    stream: int = 0,
+    channels: int = 1,
 ) -> Iterator[np.ndarray]:
     """The same samples by the `chunk`, the last ones fewer, for sound of any length; it ends where the sound does."""
     left = None if end_s is None else max(0, round(end_s * rate_hz) - round(start_s * rate_hz))
-    held = np.zeros(0, np.int16)
-    for piece in _heard_from(source, rate_hz, start_s, end_s, stream):
+    held = _silence(0, channels, np.int16)
+    for piece in _heard_from(source, rate_hz, start_s, end_s, stream, channels):
         held = np.concatenate([held, piece[:left]])
         left = None if left is None else max(0, left - len(piece))
         while len(held) >= chunk:
@@ -49,8 +62,14 @@ def chunks(
         yield held
 
 
-def _heard_from(source: Source, rate_hz: int, start_s: float, end_s: float | None, stream: int) -> Iterator[np.ndarray]:
-    """Pieces (N,) int16 at `rate_hz` from `start_s` to the end of the sound or a little after `end_s`."""
+def _silence(samples: int, channels: int, dtype: type) -> np.ndarray:
+    return np.zeros(samples if channels == 1 else (samples, channels), dtype)
+
+
+def _heard_from(
+    source: Source, rate_hz: int, start_s: float, end_s: float | None, stream: int, channels: int
+) -> Iterator[np.ndarray]:
+    """Pieces (N,) or (N, 2) int16 at `rate_hz` from `start_s` to the end of the sound or a little after `end_s`."""
     zero_s, file_hz = _clock(source, stream)
     first = round(start_s * rate_hz)
     # Starting on an instant where samples of both rates fall makes a window equal to that part of the whole.
@@ -60,7 +79,8 @@ def _heard_from(source: Source, rate_hz: int, start_s: float, end_s: float | Non
     end = None if end_s is None else round((end_s + _RUN_OUT_S) * file_hz)
     lead = first - block * (rate_hz // common)
     blocks = ((time_s - zero_s, frame) for time_s, frame in _heard(source, zero_s + begin / file_hz, stream))
-    for piece in _resampled(_timeline(blocks, name(source), file_hz, begin, end), file_hz, rate_hz):
+    pieces = _timeline(blocks, name(source), file_hz, begin, end, channels)
+    for piece in _resampled(pieces, file_hz, rate_hz, channels):
         yield piece[lead:]
         lead = max(0, lead - len(piece))
 
@@ -85,7 +105,7 @@ def _clock(source: Source, stream: int) -> tuple[float, int]:
 
 
 def _timeline(
-    blocks: Iterator[tuple[float, Any]], file: str, file_hz: int, begin: int, end: int | None
+    blocks: Iterator[tuple[float, Any]], file: str, file_hz: int, begin: int, end: int | None, channels: int
 ) -> Iterator[np.ndarray]:
     """Pieces of float32 sound that cover the samples [begin, end) without a gap, from blocks (time_s, frame).
 
@@ -94,7 +114,7 @@ def _timeline(
     """
     cursor, running = begin, None
     for time_s, frame in blocks:
-        samples = _float_mono(frame)
+        samples = _floats(frame, channels)
         if frame.sample_rate != file_hz:
             raise WorkError(f"{file} changes its sampling rate at {time_s:.1f} s, which is not supported.")
         stamped = round(time_s * file_hz)
@@ -102,7 +122,8 @@ def _timeline(
         running = start + len(samples)
         if start - cursor > _LONGEST_GAP_S * file_hz:
             raise WorkError(f"{file} has a pause of more than ten minutes in its sound at {time_s:.1f} s.")
-        piece = np.concatenate([np.zeros(max(0, start - cursor), np.float32), samples[max(0, cursor - start) :]])
+        pause = _silence(max(0, start - cursor), channels, np.float32)
+        piece = np.concatenate([pause, samples[max(0, cursor - start) :]])
         piece = piece if end is None else piece[: max(0, end - cursor)]
         cursor += len(piece)
         yield piece
@@ -130,8 +151,11 @@ def _heard(source: Source, from_s: float, number: int) -> Iterator[tuple[float, 
         yield from decoded(container, sound_stream(container, number))
 
 
-def _float_mono(frame: Any) -> np.ndarray:
-    """A block of sound as (N,) float32 in -1..1, the mean of its channels."""
+def _floats(frame: Any, channels: int) -> np.ndarray:
+    """A block of sound as (N,) float32 in -1..1, the mean of its channels, or with two (N, 2), the first two.
+
+    A single one is given twice. Of more than two, the others are heard from both sides.
+    """
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, len(frame.layout.channels)).T
@@ -139,17 +163,23 @@ def _float_mono(frame: Any) -> np.ndarray:
         samples = (samples.astype(np.float32) - 128) / 128
     elif samples.dtype.kind == "i":
         samples = samples / float(2 ** (8 * samples.itemsize - 1))
-    return np.asarray(np.nan_to_num(samples.mean(axis=0), posinf=1.0, neginf=-1.0), dtype=np.float32)
+    if channels == 1:
+        mixed = samples.mean(axis=0)
+    elif len(samples) > channels:
+        mixed = (samples[:channels].T + samples[channels:].mean(axis=0)[:, None]) / 2
+    else:
+        mixed = np.broadcast_to(samples, (channels, samples.shape[1])).T
+    return np.asarray(np.nan_to_num(mixed, posinf=1.0, neginf=-1.0), dtype=np.float32)
 
 
-def _resampled(pieces: Iterator[np.ndarray], file_hz: int, rate_hz: int) -> Iterator[np.ndarray]:
-    """All pieces at the new rate as (N,) int16, without a delay."""
+def _resampled(pieces: Iterator[np.ndarray], file_hz: int, rate_hz: int, channels: int) -> Iterator[np.ndarray]:
+    """All pieces at the new rate as int16, without a delay."""
     if file_hz == rate_hz:
         yield from map(_int16, pieces)
         return
-    stream = soxr.ResampleStream(file_hz, rate_hz, 1, dtype="float32")
+    stream = soxr.ResampleStream(file_hz, rate_hz, channels, dtype="float32")
     yield from (_int16(stream.resample_chunk(piece)) for piece in pieces)
-    yield _int16(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+    yield _int16(stream.resample_chunk(_silence(0, channels, np.float32), last=True))
 
 
 def _int16(samples: np.ndarray) -> np.ndarray:

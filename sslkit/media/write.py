@@ -196,7 +196,7 @@ def png(picture: np.ndarray, palette: np.ndarray | None = None) -> bytes:
 
 
 def flac(sound: np.ndarray, rate_hz: int) -> bytes:
-    """Encode (N,) int16 mono sound as 16-bit FLAC: nothing is lost."""
+    """Encode sound, (N,) int16 mono or (N, channels), as 16-bit FLAC: nothing is lost."""
     buffer = BytesIO()
     soundfile.write(buffer, np.asarray(sound, np.int16), rate_hz, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()

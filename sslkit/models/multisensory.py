@@ -25,7 +25,8 @@ class Multisensory(Trunk):
 
     As a trunk it only sees; `seen`, `heard` and `joined` are its parts. `width` scales the channels. cam: keep the
     places of res4 in res5, for maps of evidence twice as fine. still: how much of the mean picture of a clip is seen:
-    with 0 only what changes, which is else a small part of what the first layer sees, and is found late.
+    with 0 only what changes, which is else a small part of what the first layer sees, and is found late. channels: of
+    the sound; with 2, sound of one channel comes from both sides.
     """
 
     name = "multisensory"
@@ -38,10 +39,12 @@ class Multisensory(Trunk):
         width: float = 1.0,
         cam: bool = False,
         still: float = 1.0,
+        channels: int = 1,
     ) -> None:
         super().__init__()
         self.settings = {
-            "frames": frames, "fps": fps, "side_px": side_px, "width": width, "cam": cam, "still": still
+            "frames": frames, "fps": fps, "side_px": side_px, "width": width, "cam": cam, "still": still,
+            "channels": channels,
         }  # fmt: skip
         self.takes = Reads(frames=frames, fps=fps)
         self.crop_px = side_px
@@ -56,7 +59,7 @@ class Multisensory(Trunk):
         )
         self.see = nn.Sequential(_Residual3d(base, base), _Residual3d(base, base, (2, 2, 2)))
         self.hear = nn.Sequential(
-            nn.Conv1d(1, base, 65, 4, 32, bias=False), nn.BatchNorm1d(base), nn.ReLU(), nn.MaxPool1d(4),
+            nn.Conv1d(channels, base, 65, 4, 32, bias=False), nn.BatchNorm1d(base), nn.ReLU(), nn.MaxPool1d(4),
             _Residual1d(base, 2 * base), _Residual1d(2 * base, 2 * base), _Residual1d(2 * base, 4 * base),
         )  # fmt: skip
         self.matched = nn.Sequential(
@@ -88,8 +91,9 @@ class Multisensory(Trunk):
         return self._layers(raw)[1]
 
     def heard(self, sound: Tensor, steps: int) -> Tensor:
-        """What is heard, (B, C', steps): sound (B, N) on the scale of int16 that lasts as long as the pictures."""
-        joined: Tensor = self.matched(F.adaptive_max_pool1d(self.hear(companded(sound)[:, None]), steps))
+        """What is heard, (B, C', steps): sound (B, N) or (B, 2, N) on the scale of int16, as long as the pictures."""
+        sides = sound[:, None].expand(-1, self.settings["channels"], -1) if sound.dim() == 2 else sound
+        joined: Tensor = self.matched(F.adaptive_max_pool1d(self.hear(companded(sides)), steps))
         return joined
 
     def joined(self, seen: Tensor, heard: Tensor) -> dict[str, Tensor]:

@@ -7,8 +7,8 @@ a network that joins sight and sound early; where in the picture its last maps s
 Source: Owens and Efros, "Audio-visual scene analysis with self-supervised multisensory features", ECCV 2018; code
 andrewowens/multisensory.
 Departures: both windows are shown, there only one of them; windows are taken where there is sound, if there is any;
-sound is mono, not stereo; what the network learns first, at a lower rate of pictures, is part of one training
-(`slow_steps`) with the batch of the second.
+what the network learns first, at a lower rate of pictures, is part of one training (`slow_steps`) with the batch of the
+second.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def _levels(batch: Batch, draw: Draw, look: Look) -> Views:
     """x (Q, 16): how loud the sound of each question is over its time, on the scale of its own loudest moment."""
     views = look(batch, draw)
     sound = views["sound"][views["sound_row"]]
+    sound = sound if sound.dim() == 2 else sound.float().mean(1)
     parts = sound[:, : sound.shape[1] // _SLICES * _SLICES].reshape(len(sound), _SLICES, -1)
     return {**views, "x": level_db(parts) / 20}
 
@@ -126,7 +127,14 @@ class AvSync(Task):
     def reads(self) -> Reads:
         count = self.settings.clip_frames
         start: Start = "any" if self.training else "spread"
-        return Reads(frames=count, fps=self.fps, sound_s=count / self.fps, rate_hz=self.settings.rate_hz, start=start)
+        return Reads(
+            frames=count,
+            fps=self.fps,
+            sound_s=count / self.fps,
+            rate_hz=self.settings.rate_hz,
+            channels=int(self.network.settings["channels"]),
+            start=start,
+        )
 
     def after_step(self) -> None:
         """The first stage is counted with the weights, so that a resumed run knows where it is."""
@@ -134,15 +142,19 @@ class AvSync(Task):
 
     @torch.no_grad()
     def views(self, batch: Batch, draw: Draw) -> Views:
-        """frames (2 N, T, 3, S, S) float and sound (2 N, M) int16, two windows a clip; and Q questions: sight_row and
-        sound_row (Q,) int64 are rows of these, target (Q,) is 1 where they are of the same window, sample (Q,).
+        """frames (2 N, T, 3, S, S) float and sound (2 N, M), or (2 N, 2, M), int16, two windows a clip; and Q
+        questions: sight_row and sound_row (Q,) int64 are rows of these, target (Q,) is 1 where they are of the same
+        window, sample (Q,).
         """
         assert batch.frames is not None and batch.sound is not None
         frames, sound = batch.frames.flatten(0, 1), batch.sound.flatten(0, 1)
         starts = self._starts(sound, draw)
         size_px = batch.size_px.repeat_interleave(len(frames) // len(batch), 0)
-        seen = self._cropped(frames, starts, size_px, draw)
-        heard = self._slices(sound, starts)
+        seen, heard = self._cropped(frames, starts, size_px, draw), self._slices(sound, starts)
+        flip = draw.uniform(len(frames)) < (0.5 if self.training and self.settings.flip else 0)
+        seen = mirror(seen, flip)
+        if heard.dim() > 3:  # what is on the left in a mirror is heard on the left
+            heard = torch.where(flip.to(heard.device)[:, None, None, None], heard.flip(2), heard)
         audible = self._audible(heard).nonzero()[:, 0]
         pair = 2 * audible[:, None] + torch.tensor([0, 0, 1, 1], device=sound.device)
         other = 2 * audible[:, None] + torch.tensor([0, 1, 1, 0], device=sound.device)
@@ -177,30 +189,28 @@ class AvSync(Task):
         return torch.stack([first, first + apart], 2)
 
     def _audible(self, heard: Tensor) -> Tensor:
-        """Of which clips (N, 2, M) both sounds can be heard, (N,) bool."""
-        return (level_db(heard) >= self.settings.silent_db).all(1)
+        """Of which clips (N, 2, ..., M) both sounds can be heard on some side, (N,) bool."""
+        return (level_db(heard).reshape(*heard.shape[:2], -1) >= self.settings.silent_db).any(2).all(1)
 
     def _cropped(self, frames: Tensor, starts: Tensor, size_px: Tensor, draw: Draw) -> Tensor:
         """(N, 2, T, 3, S, S): the same crop of all pictures of a clip."""
         if self.training:
             boxes = resized_boxes(size_px, draw, self.settings.scale, (1.0, 1.0))
-            flip = draw.uniform(len(frames)) < 0.5
         else:
-            boxes, flip = centre_boxes(size_px, self.settings.centre_share), torch.zeros(len(frames), dtype=torch.bool)
+            boxes = centre_boxes(size_px, self.settings.centre_share)
         every = self.settings.every if int(self.stage_steps) < self.settings.slow_steps else 1
         wanted = starts[..., None] + torch.arange(0, self.frames, every)
         rows = torch.arange(len(frames))[:, None, None]
         windows = frames[rows.to(frames.device), wanted.to(frames.device)]
         small = crop(windows.flatten(1, 2), boxes, self.network.crop_px)
-        small = small.reshape(*wanted.shape, *small.shape[2:])
-        return mirror(small, flip) if self.settings.flip else small
+        return small.reshape(*wanted.shape, *small.shape[2:])
 
     def _slices(self, sound: Tensor, starts: Tensor) -> Tensor:
-        """(N, 2, M): the sound of each window."""
-        begin = (starts / self.fps * self.settings.rate_hz).round().long().clamp(max=sound.shape[1] - self.samples)
-        index = begin[..., None] + torch.arange(self.samples)
-        rows = torch.arange(len(sound))[:, None, None]
-        return sound[rows.to(sound.device), index.to(sound.device)]
+        """The sound of each window, (N, 2, M) of sound (N, L), (N, 2, 2, M) of (N, 2, L)."""
+        begin = (starts / self.fps * self.settings.rate_hz).round().long().clamp(max=sound.shape[-1] - self.samples)
+        index = (begin[..., None] + torch.arange(self.samples)).to(sound.device)
+        rows = torch.arange(len(sound), device=sound.device)[:, None, None]
+        return sound[rows, index] if sound.dim() == 2 else sound.movedim(1, 2)[rows, index].movedim(3, 2)
 
     @property
     def window(self) -> Reads:

@@ -408,3 +408,36 @@ def test_real_sound_windows_equal_the_whole(media_root: Path) -> None:
     whole, part = read.sound(path, 16_000).astype(float), read.sound(path, 16_000, 1.8, 2.4)
     shift = max(range(-160, 161), key=lambda by: float(whole[28_800 + by : 38_400 + by] @ part))
     assert abs(shift) <= 16
+
+
+def stereo(rate_hz: int = 16_000, seconds: float = 1.0) -> np.ndarray:
+    """A low tone on the left and a high one on the right, (N, 2) int16."""
+    time = np.arange(round(rate_hz * seconds)) / rate_hz
+    return (9000 * np.sin(2 * np.pi * np.array([300.0, 2100.0]) * time[:, None])).astype(np.int16)
+
+
+def test_two_channels_keep_their_sides_and_give_their_mean_as_one() -> None:
+    sound = stereo()
+    data = write.flac(sound, 16_000)
+    assert np.array_equal(read.sound(data, 16_000, channels=2), sound)
+    both = np.rint(sound.mean(1))
+    assert np.abs(read.sound(data, 16_000) - both).max() <= 1
+    cut = read.sound(data, 16_000, 0.25, 1.5, channels=2)
+    assert cut.shape == (20_000, 2) and np.array_equal(cut[:12_000], sound[4000:]) and not cut[12_000:].any()
+    pieces = list(read.sound_chunks(data, 16_000, 0.3, channels=2))
+    assert [len(piece) for piece in pieces] == [4800, 4800, 4800, 1600]
+    assert np.array_equal(np.concatenate(pieces), sound)
+
+
+def test_two_channels_are_resampled_each_on_its_own() -> None:
+    found = read.sound(write.flac(stereo(44_100), 44_100), 16_000, channels=2)
+    assert np.abs(found[500:-500].astype(int) - stereo()[500:-500]).max() < 60
+
+
+def test_one_channel_is_heard_on_both_sides_and_many_are_brought_to_two() -> None:
+    sound = stereo()
+    mono = read.sound(write.flac(sound[:, 0], 16_000), 16_000, channels=2)
+    assert np.array_equal(mono, np.stack([sound[:, 0]] * 2, 1))
+    middle = np.full((len(sound), 1), 4000, np.int16)
+    three = read.sound(write.flac(np.concatenate([sound, middle], 1), 16_000), 16_000, channels=2)
+    assert np.abs(three - (sound + 4000.0) / 2).max() <= 1

@@ -146,3 +146,23 @@ def test_loudness_over_time_tells_the_answer_only_without_the_control() -> None:
     for row in set(closed["sound_row"].tolist()):
         asked = closed["sound_row"] == row
         assert closed["target"][asked].sum() == 1 and bool((closed["x"][asked] == closed["x"][asked][0]).all())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_two_channels_are_cut_alike_and_heard_each_on_its_own(training: bool) -> None:
+    settings = {**SMALL["trunk_settings"], "channels": 2}
+    task, batch = built(trunk_settings=settings).train(training), timed(8)
+    assert task.reads().channels == 2 and built().reads().channels == 1
+    mono = task.views(batch, Draw(0, 0))
+    assert batch.sound is not None
+    batch.sound = torch.stack([batch.sound, -batch.sound], 2)
+    views = task.views(batch, Draw(0, 0))
+    sides = torch.stack([mono["sound"], -mono["sound"]], 1)
+    same, exchanged = ((views["sound"] == some).flatten(1).all(1) for some in (sides, sides.flip(1)))
+    assert (same | exchanged).all() and bool(exchanged.any()) == training
+    assert torch.equal(views["target"], mono["target"])
+    other = {**views, "sound": views["sound"].flip(1)}
+    with torch.no_grad():
+        both, turned, one = (task.eval()(some).scores for some in (views, other, mono))
+        twice = task({**mono, "sound": torch.stack([mono["sound"]] * 2, 1)}).scores
+    assert not torch.allclose(both, turned) and torch.equal(one, twice)
