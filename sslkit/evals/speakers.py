@@ -286,24 +286,11 @@ def _crops(part: FaceTrack, watched: Watched) -> NDArray[np.uint8]:
     start_s, end_s = float(part.time_s[0]), float(part.time_s[-1]) + 0.5 / FPS
     found, first = [np.zeros((0, watched.side_px, watched.side_px, 3), np.uint8)], 0
     for chunk in read.video_chunks(part.video, FPS, side_px, _CHUNK_FRAMES, start_s, end_s):
-        height, width = chunk.shape[1:3]
-        size = (width, height) if part.relative else (width / about.width, height / about.height)
-        boxes = _boxes(part, start_s + (first + np.arange(len(chunk))) / FPS) * np.array([*size, *size])
-        found.append(faces.crops(chunk, _squares(boxes), watched.side_px, watched.part))
+        at_s = start_s + (first + np.arange(len(chunk))) / FPS
+        squares = part.squares_at(at_s, (chunk.shape[2], chunk.shape[1]), (about.width, about.height))
+        found.append(faces.crops(chunk, squares, watched.side_px, watched.part))
         first += len(chunk)
     return np.concatenate(found)
-
-
-def _boxes(part: FaceTrack, at_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Boxes (T, 4) between the marks."""
-    return np.stack([np.interp(at_s, part.time_s, part.boxes[:, column]) for column in range(4)], 1)
-
-
-def _squares(boxes: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Squares around the middles of boxes (T, 4), as long as the mean of their sides."""
-    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-    half = (boxes[:, 2:] - boxes[:, :2]).mean(1, keepdims=True) / 2
-    return np.concatenate([middle - half, middle + half], 1).astype(np.float32)
 
 
 def _sound(video: Path, start_s: float, windows: int) -> NDArray[np.int16]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,10 @@ def test_boxes_between_marks_and_squares() -> None:
 
     boxes = np.array([[0.0, 0, 10, 20], [10, 0, 20, 20]])
     track = FaceTrack(Path("x"), "a", "val", np.array([1.0, 2.0]), boxes, np.array([True, False]))
-    assert speakers._boxes(track, np.array([1.5]))[0].tolist() == [5, 0, 15, 20]
-    assert speakers._squares(boxes[:1])[0].tolist() == [-2.5, 2.5, 12.5, 17.5]
+    # half the film's size: the box is 5, 0, 15, 20 in the film
+    assert track.squares_at(np.array([1.5]), (50, 40), (100, 80))[0].tolist() == [1.25, 1.25, 8.75, 8.75]
+    shares = replace(track, boxes=boxes / 100, relative=True)
+    assert shares.squares_at(np.array([1.0]), (100, 100), (7, 7))[0] == pytest.approx([-2.5, 2.5, 12.5, 17.5])
     long = FaceTrack(Path("x"), "a", "val", np.arange(0, 25.01, 0.1), np.zeros((251, 4)), np.zeros(251, bool))
     assert [len(part.time_s) for part in speakers._cut(long)] == [84, 83, 84]
 
