@@ -35,6 +35,8 @@ _SURE_RELEASED = 3.0
 # Of distances that are likelihoods, from the same people, each left out of the fit: 2 of 3 clips get an answer (all but
 # syllables said alone), 94 % of these are right, and one of 10 voices of somebody else gets one.
 _SURE_SQUARED = 24.0
+_LEAST_FPS = 10.0
+"""Below it, pictures of a mouth are further apart than syllables."""
 
 
 def sync(
@@ -241,8 +243,11 @@ def _speakers_shown(
     """Write who speaks when, as a video and as RTTM; both are told in the result."""
     video, found = observed.video, observed.found
     result.fields["speakers"] = []
-    if not found.tracks:
-        result.notes.append(f"{video}: no face could be judged, so no video of who speaks was written.")
+    why = "no face could be judged" if not found.tracks else ""
+    if observed.about.fps < _LEAST_FPS:
+        why = f"{observed.about.fps:g} pictures a second are too few to see who speaks"
+    if why:
+        result.notes.append(f"{video}: {why}, so no video of who speaks was written.")
         return
     offset = result.fields["offset_frames"]
     with stages.stage("speakers"):

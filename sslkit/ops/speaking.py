@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Mask = NDArray[np.bool_]
+_BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ def frame_scores(distances: Tensor, offset: int, frames: int, near: int = 1) -> 
     distances (rows, 2 V + 1), not numbers where there is no sound. Each row's curve is the mean over the `frames` (odd)
     around it; the least of the distances within `near` of the offset counts. 0 where nothing is known.
     """
+    half, found = frames // 2, [distances.new_zeros(0)]
+    for first in range(0, len(distances), _BLOCK_ROWS):  # what is computed on the way is many times the rows
+        begin = max(0, first - half)
+        block = _scored(distances[begin : first + _BLOCK_ROWS + half], offset, frames, near)
+        found.append(block[first - begin :][:_BLOCK_ROWS])
+    return torch.cat(found)
+
+
+def _scored(distances: Tensor, offset: int, frames: int, near: int) -> Tensor:
     reach = distances.shape[-1] // 2
     known = distances.isfinite()
     curve = _summed(distances.where(known, 0.0), frames) / _summed(known, frames)
@@ -55,7 +65,7 @@ def frame_scores(distances: Tensor, offset: int, frames: int, near: int = 1) -> 
     spread = (curve - curve.nanmean(-1, keepdim=True)).square().nanmean(-1).sqrt()
     here = curve[:, max(0, offset + reach - near) : offset + reach + near + 1]
     score = (middle - here.nan_to_num(torch.inf).amin(-1)) / (spread + 1e-6)
-    return score.where(score.isfinite(), 0.0).float()
+    return score.where(score.isfinite(), 0.0).to(distances.dtype)
 
 
 def _summed(values: Tensor, frames: int) -> Tensor:

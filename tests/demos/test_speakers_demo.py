@@ -169,6 +169,15 @@ def test_without_a_face_no_video_is_written(film, tmp_path, monkeypatch) -> None
     assert list((tmp_path / "shown").iterdir()) == []
 
 
+def test_too_few_pictures_are_told(tmp_path, monkeypatch) -> None:
+    path = talk(tmp_path / "v.mp4", TURNS, 2)
+    monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.faces, "finder", lambda _: everywhere)
+    (result,) = jobs.sync([path], speakers=tmp_path / "out.mp4")
+    assert "2 pictures a second are too few" in result.notes[-1] and result.fields["speakers"] == []
+    assert [one.name for one in tmp_path.iterdir()] == ["v.mp4"]
+
+
 def test_nothing_is_left_of_a_video_that_cannot_be_finished(film, tmp_path, monkeypatch) -> None:
     observed = sync.observe(film, Codes(), SyncSettings(), everywhere)
     found = speakers.spoken(observed, 0, 15)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sslkit.ops import speaking
 from sslkit.ops.speaking import Rule, bridged, frame_scores, speaks, stretches
 
 REACH = 15
@@ -37,6 +38,13 @@ def test_scores_are_those_of_the_definition(offset: int, frames: int) -> None:
     distances[30:32] = np.nan
     found = frame_scores(torch.from_numpy(distances), offset, frames)
     np.testing.assert_allclose(found.numpy(), literal(distances, offset, frames), atol=1e-4)
+
+
+def test_long_tracks_are_scored_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    distances = torch.rand(100, 2 * REACH + 1, generator=torch.Generator().manual_seed(0))
+    whole = frame_scores(distances, 2, 9)
+    monkeypatch.setattr(speaking, "_BLOCK_ROWS", 7)
+    torch.testing.assert_close(frame_scores(distances, 2, 9), whole)
 
 
 def test_the_moments_at_which_a_face_goes_with_the_sound_score_high() -> None:
