@@ -30,11 +30,13 @@ def made(
     sound_s: float = SECONDS,
     at_s: list[float] | None = None,
     begins_s: float = 0.0,
+    sound_after_s: float = 0.0,
     quiet: bool = False,
 ):
     """A video whose brightness tells the time, and a tone whose loudness tells it `LATE` frames later.
 
-    at_s: when each picture is shown. begins_s: of both streams, on the file's clock.
+    at_s: when each picture is shown. begins_s: of both streams, on the file's clock. sound_after_s: what its stream
+    begins later.
     """
     with av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as file:
         video = file.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "10", "bf": "0"})
@@ -55,7 +57,7 @@ def made(
             block = tone[first : first + rate_hz // 10].repeat(channels)
             frame = av.AudioFrame.from_ndarray(block[None], format="s16", layout=layout)
             frame.sample_rate, frame.time_base = rate_hz, Fraction(1, rate_hz)
-            frame.pts = first + round(begins_s * rate_hz)
+            frame.pts = first + round((begins_s + sound_after_s) * rate_hz)
             file.mux(sound.encode(frame))
         file.mux(sound.encode())
     return path
@@ -96,6 +98,13 @@ def test_pictures_at_irregular_times(tmp_path) -> None:
 def test_times_may_begin_anywhere(tmp_path, begins_s) -> None:
     answer = told(made(tmp_path / "v.mov", begins_s=begins_s))
     assert answer["offset_frames"] == LATE and abs(answer["container_offset_s"]) < 0.002
+
+
+@pytest.mark.parametrize("after_s", [0.2, -0.24])
+def test_streams_that_begin_at_different_times(tmp_path, after_s) -> None:
+    answer = told(made(tmp_path / "v.mkv", begins_s=1.0, sound_after_s=after_s))
+    assert answer["offset_frames"] == LATE + round(after_s * 25)
+    assert answer["container_offset_s"] == pytest.approx(after_s, abs=0.002)
 
 
 @pytest.mark.parametrize(("sound_s", "coverage"), [(4.0, (0.3, 0.5)), (12.0, (0.75, 0.9))])
