@@ -149,6 +149,15 @@ def test_pieces_of_a_long_clip_are_those_of_the_whole(monkeypatch: pytest.Monkey
     assert whole[0]["conv5"].shape == (2, 16, 7 * 13, 13)
 
 
+@pytest.mark.cuda
+@torch.no_grad()
+def test_a_gpu_gives_the_same(state: dict[str, torch.Tensor]) -> None:
+    frames, samples = torch.rand(1, 6, 3, 224, 224) * 255, 1000 * torch.randn(1, HOP + WINDOW)
+    for network, raw in zip(networks(state), (frames, samples), strict=True):
+        here = network.dense(raw)
+        torch.testing.assert_close(network.cuda().dense(raw.cuda()).cpu(), here, rtol=1e-2, atol=1e-2)
+
+
 def test_each_window_hears_the_mfcc_of_its_time() -> None:
     """The golden columns are those of python_speech_features for the whole sound; four of them to a picture."""
     samples = torch.from_numpy(np.load(GOLDEN)["samples"])
