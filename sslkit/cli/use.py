@@ -103,7 +103,9 @@ def localize_sound(
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Run folder of av_object or av_sync.", autocompletion=completion.runs),
+        typer.Option(
+            metavar="RUN", help="Run folder of av_object or av_sync, not what ships.", autocompletion=completion.runs
+        ),
     ] = None,
     method: Annotated[
         Literal["av_object", "av_sync", "cca"] | None,
@@ -127,24 +129,22 @@ def localize_sound(
 ) -> None:
     """Show what in a video, or in a picture, makes a sound.
 
-    Example: sslkit localize-sound band.mp4 --weights runs/av_object --out found
+    Example: sslkit localize-sound band.mp4 --out found
 
     A picture: sslkit localize-sound zoo.jpg+bark.wav --weights runs/av_object
 
     Many: ls clips/*.mp4 | sslkit localize-sound - --method cca --json
     """
-    with telling(as_json) as output:
+    with telling(as_json) as output, output.progress() as progress:
         from sslkit import jobs
 
         if bool(inputs) == bool(top_responses):
             raise UserError("Give files, or --top-responses DATASET, one of the two.")
         if top_responses:
-            with output.progress() as progress:
-                result = jobs.top_responses(top_responses, weights, out, device, progress)
-            output.result(result)
+            output.result(jobs.top_responses(top_responses, weights, out, device, progress))
             return
         chosen = [Path(one) for one in listed(inputs or [])]
-        failed = output.results(jobs.localize_sound(chosen, weights, method, sound, out, overlay, device))
+        failed = output.results(jobs.localize_sound(chosen, weights, method, sound, out, overlay, device, progress))
     if failed:
         raise typer.Exit(1)
 

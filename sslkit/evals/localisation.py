@@ -4,8 +4,10 @@ Protocol: windows spread over each sample of the split, whole pictures. A window
 source is seen: of the toybox, the objects whose sounds have at least a tenth of the energy of the strongest one within
 the window; of annotated data, the consensus of its boxes. Pointing is the share of windows whose hottest place lies
 inside; cIoU predicts the hotter half of the picture, is counted from 0.5 on, and its AUC is over all thresholds. Beside
-them: what looks at nothing (the centre, the whole picture), the same network untrained, and the same network with the
-sound of another sample, whose evidence should be less (ROC AUC) and whose peak should not know the source.
+them: what looks at nothing (the centre, the whole picture), the same network untrained, the same network with the sound
+of another sample, whose evidence should be less (ROC AUC) and whose peak should not know the source, and the places
+whose motion follows the sound of the whole sample ("cca"), for which nothing is trained. Of each, how much more often
+it points right than the centre does in the same windows, with its interval.
 
 Source: pointing, Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018; cIoU, Senocak et al., CVPR 2018, as
 released by Chen et al., CVPR 2021.
@@ -37,6 +39,7 @@ from sslkit.ops.localisation import (
     success_auc,
     upper_half,
 )
+from sslkit.ops.pixels_that_sound import sounding_places
 from sslkit.ops.sound import level_db
 from sslkit.types import Published, Reads, Result
 
@@ -46,7 +49,8 @@ _RING_S = 0.1
 """An impact is heard for about so long, whatever the truth says of its end."""
 _SILENT_DB = -60.0
 _VOTES = {1: 1, 2: 1}
-_MATCHED, _OTHER, _UNTRAINED = "matched sound", "another sound", "untrained"
+_MATCHED, _OTHER, _UNTRAINED, _CCA = "matched sound", "another sound", "untrained", "cca"
+_CCA_FPS, _CCA_HZ, _CCA_PX = 12.5, 16_000, 96
 
 
 class Localiser(Protocol):
@@ -128,6 +132,9 @@ def evaluate(
         maps = {name: one.localise(frames, sound) for name, one in networks.items()}
         if other is not None:
             maps[_OTHER] = task.localise(frames, other)
+        followed = _followed(dataset, index, [start + _middle_s(dataset, index, reads) for start in windows])
+        if followed is not None:
+            maps[_CCA] = followed
         cases += _cases(dataset, index, windows, reads, sound, (frames.shape[-2], frames.shape[-1]), maps)
         other = sound
         if progress is not None:
@@ -164,10 +171,10 @@ def _cases(
 ) -> list[_Case]:
     """The windows of a sample whose source is seen and heard."""
     entry, truth = dataset.entries[index], dataset.meta(index).get("truth") or {}
-    span_s = reads.frames / (reads.fps or entry.fps or 1.0)
+    middle_s = _middle_s(dataset, index, reads)
     audible, found = (level_db(sound) >= _SILENT_DB).tolist(), []
     for number, start_s in enumerate(windows):
-        boxes, votes = sources_at(truth, start_s + span_s / 2, reads.sound_s) if truth else ([], 1)
+        boxes, votes = sources_at(truth, start_s + middle_s, reads.sound_s) if truth else ([], 1)
         if not boxes or not audible[number]:
             continue
         height, width = size
@@ -181,6 +188,26 @@ def _cases(
             evidence = {name: float(one[number].max()) for name, one in maps.items()}
             found.append(_Case(entry.source or entry.key, _groups(truth, boxes), area, heat, evidence))
     return found
+
+
+def _middle_s(dataset: Dataset, index: int, reads: Reads) -> float:
+    """From the start of a window to the middle of its pictures."""
+    return reads.frames / (reads.fps or dataset.entries[index].fps or 1.0) / 2
+
+
+def _followed(dataset: Dataset, index: int, times_s: Sequence[float]) -> Tensor | None:
+    """Maps (N, h, w) at some times of the places whose motion follows the sound of a sample; None for a picture."""
+    entry = dataset.entries[index]
+    fps = min(_CCA_FPS, entry.fps) if entry.kind != "image" else 0.0
+    count = int(min(entry.seconds, entry.sound_s) * fps)
+    if count < 2:
+        return None
+    whole = Reads(frames=count, fps=fps, side_px=_CCA_PX, sound_s=count / fps, rate_hz=_CCA_HZ, start="spread")
+    starts = dataset.windows(index, whole, None)
+    batch = collate([dataset.read(index, starts, whole)])
+    assert batch.frames is not None and batch.sound is not None
+    heat = sounding_places(batch.frames[0, 0], batch.sound[0, 0], _CCA_HZ, fps)
+    return heat[[min(count - 1, max(0, int((time_s - starts[0]) * fps))) for time_s in times_s]]
 
 
 def _groups(truth: Mapping[str, Any], boxes: Sequence[Sequence[float]]) -> tuple[str, ...]:
@@ -213,8 +240,10 @@ def _rows(cases: Sequence[_Case]) -> list[Row]:
 def _row(group: str, name: str, cases: Sequence[_Case], maps: Sequence[Tensor]) -> Row:
     pairs = [(heat[None], case.truth[None]) for case, heat in zip(cases, maps, strict=True)]
     hit = torch.stack([pointing(heat, truth)[0] for heat, truth in pairs])
+    centre = torch.stack([pointing(centre_heat(*truth.shape[1:])[None], truth)[0] for _, truth in pairs])
     overlap = torch.stack([ciou(upper_half(heat), truth)[0] for heat, truth in pairs])
-    low, high = interval(hit.double(), [case.source for case in cases])
+    sources = [case.source for case in cases]
+    (low, high), (least, most) = interval(hit.double(), sources), interval((hit - centre).double(), sources)
     return {
         "scenes": group,
         "network": name,
@@ -222,6 +251,9 @@ def _row(group: str, name: str, cases: Sequence[_Case], maps: Sequence[Tensor]) 
         "pointing": round(100 * float(hit.mean()), 2),
         "low": round(100 * low, 2),
         "high": round(100 * high, 2),
+        "above_centre": round(100 * float((hit - centre).mean()), 2),
+        "above_low": round(100 * least, 2),
+        "above_high": round(100 * most, 2),
         "ciou": round(localised(overlap), 2),
         "auc": round(success_auc(overlap), 2),
     }

@@ -16,11 +16,14 @@ from sslkit.engine.device import pick, place
 from sslkit.errors import SslkitError, UserError
 from sslkit.jobs.data import Progress
 from sslkit.jobs.learn import loaded
+from sslkit.jobs.shipped import packaged
 from sslkit.tasks.av_object import AvObject
 from sslkit.tasks.av_sync import AvSync
+from sslkit.tasks.base import Task
 from sslkit.types import Result
 
 Method = Literal["av_object", "av_sync", "cca"]
+_SHIPPED = "localize_sound"
 
 
 def localize_sound(
@@ -31,12 +34,14 @@ def localize_sound(
     out: Path | None = None,
     overlay: bool = True,
     device: str = "auto",
+    progress: Progress | None = None,
 ) -> Iterator[Result]:
     """Where the sound of each input comes from; one that cannot be judged gives a result with an error.
 
-    inputs: videos, or a picture and a sound as `picture+sound`. weights: a run of av_object or av_sync; the method is
-    that of the weights, unless it is "cca", which needs none. sound: hear this file with every input instead. With
-    `overlay`, pictures, videos and the page localize-sound.html are written to `out`.
+    inputs: videos, or a picture and a sound as `picture+sound`. weights: a run of av_object or av_sync; without one,
+    those that come with the package. The method is that of the weights, unless it is "cca", which needs none. sound:
+    hear this file with every input instead. With `overlay`, pictures, videos and the page localize-sound.html are
+    written to `out`.
     """
     finder, chosen = _finder(weights, method, device)
     folder = out or Path("runs") / "localize-sound"
@@ -45,7 +50,8 @@ def localize_sound(
         for given in inputs:
             try:
                 scene = _scene(Path(given), sound)
-                found = demo.localize_sound(scene, finder, chosen, folder if overlay else None, overlay)
+                target = folder if overlay else None
+                found = demo.localize_sound(scene, finder, chosen, target, overlay, progress)
             except SslkitError as error:
                 fields = {"input": str(given), "error": str(error), "kind": error.kind}
                 found = Result(name="localize-sound", fields=fields)
@@ -53,7 +59,7 @@ def localize_sound(
             yield found
     finally:
         if overlay and folder.is_dir():
-            pages.of_localised(done, str(weights or chosen), folder)
+            pages.of_localised(done, _called(weights, chosen), folder)
 
 
 def top_responses(
@@ -64,15 +70,13 @@ def top_responses(
     progress: Progress | None = None,
 ) -> Result:
     """The clips of each class of a prepared dataset that respond most, with the page top-responses.html in `out`."""
-    if weights is None:
-        raise UserError("Nothing says whose weights to use: give --weights RUN of av_object or av_sync.")
-    learner, run, _ = loaded(weights)
+    learner, task = _learner(weights)
     if not isinstance(learner, AvObject | AvSync):
-        raise UserError(f"{weights} learnt {run.recipe.task}: top responses need a run of av_object or av_sync.")
+        raise UserError(f"{weights} learnt {task}: top responses need a run of av_object or av_sync.")
     chosen = pick(device)
     place(learner, chosen)
     result = responses.top_responses(learner, Dataset(on, "test"), chosen, progress=progress)
-    result.fields |= {"run": str(weights), "task": run.recipe.task}
+    result.fields |= {"run": _called(weights, "av_object"), "task": task}
     return pages.of_rows(result, out or Path("runs") / "top-responses", "top-responses")
 
 
@@ -81,18 +85,32 @@ def _finder(weights: Path | None, method: Method | None, device: str) -> tuple[F
         if weights is not None:
             raise UserError("The method cca learns nothing: leave --weights out, or --method.")
         return Moving(), "cca"
-    if weights is None:
-        raise UserError("Nothing says whose weights to use: give --weights RUN of av_object, or --method cca.")
-    learner, run, _ = loaded(weights)
-    if method is not None and run.recipe.task != method:
-        raise UserError(f"{weights} learnt {run.recipe.task}, not {method}: leave --method out.")
+    if weights is None and method == "av_sync":
+        raise UserError("No weights of av_sync come with sslkit: give --weights RUN, or leave --method out.")
+    learner, task = _learner(weights)
+    if method is not None and task != method:
+        raise UserError(f"{weights} learnt {task}, not {method}: leave --method out.")
     chosen = pick(device)
     place(learner, chosen)
     if isinstance(learner, AvObject):
         return Still(learner, chosen), "av_object"
     if isinstance(learner, AvSync):
         return Aligned(learner, chosen), "av_sync"
-    raise UserError(f"{weights} learnt {run.recipe.task}; sslkit localize-sound needs a run of av_object or av_sync.")
+    raise UserError(f"{weights} learnt {task}; sslkit localize-sound needs a run of av_object or av_sync.")
+
+
+def _learner(weights: Path | None) -> tuple[Task, str]:
+    """The network of a run, or of the package, and the name of its task."""
+    if weights is None:
+        learner, about = packaged(_SHIPPED, "cpu")
+        return learner, str(about["task"])
+    learner, run, _ = loaded(weights)
+    return learner, run.recipe.task
+
+
+def _called(weights: Path | None, method: str) -> str:
+    """What pages call the weights."""
+    return str(weights) if weights else "shipped" if method != "cca" else method
 
 
 def _scene(given: Path, sound: Path | None) -> Scene:
