@@ -82,7 +82,11 @@ def _person(video: Path) -> duets.Person | None:
 
 def _watching(runs: Sequence[Path], seeds: int, device: str) -> list[tuple[str, int, Watched]]:
     """(name, seed, what watches): each run, networks of each of their kinds with random weights, and cca."""
-    named = {Path(run).resolve().name: trained(Path(run), device) for run in runs}
+    names = [Path(run).resolve().name for run in runs]
+    named = {
+        name if names.count(name) == 1 else str(run): trained(Path(run), device)
+        for name, run in zip(names, runs, strict=True)
+    }
     networks = named or {"lip_sync (shipped)": trained(None, device)}
     found = [(name, 0, _watched(one)) for name, one in networks.items()]
     kinds = {json.dumps(one.task.settings.model_dump(), sort_keys=True): one for one in networks.values()}

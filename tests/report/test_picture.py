@@ -123,6 +123,31 @@ def test_labelled_keeps_size_and_writes_only_on_the_strip():
     assert (frames == 90).all()
 
 
+def test_boxes_have_their_colours_and_texts_and_nothing_else_changes():
+    frame = np.full((120, 160, 3), 90, dtype=np.uint8)
+    shown = picture.boxed(
+        frame,
+        [np.array([40.0, 50, 80, 100]), np.array([100.0, 50, 150, 100])],
+        [(9, 9, 250), (250, 9, 9)],
+        ["0: 1.5", ""],
+    )
+    assert [shown[75, 40].tolist(), shown[75, 100].tolist()] == [[9, 9, 250], [250, 9, 9]]
+    assert (shown[52:98, 43:77] == 90).all() and (shown[:35] == 90).all() and (frame == 90).all()
+    assert (shown[38:49, 41:70] == 255).any() and (shown[38:49, 101:150] == 90).all()  # only one has a text
+    assert (picture.boxed(frame, [], [], []) == frame).all()
+    assert picture.boxed(frame, [np.array([-50.0, -9, 500, 300])], [(9, 9, 9)], ["out"]).shape == frame.shape
+
+
+def test_a_legend_gives_way_to_its_note():
+    entries = (((9, 9, 250), "speaks"), ((250, 9, 9), "does not"))
+    wide, noted = picture.legend(600, entries), picture.legend(600, entries, "a voice off screen")
+    assert wide.shape[0] % 2 == 0 and wide.shape[1:] == (600, 3)
+    for colour in ((9, 9, 250), (250, 9, 9)):
+        assert (noted == colour).all(2).any() and (wide == colour).all(2).any()
+    narrow = picture.legend(120, entries, "a voice off screen")
+    assert not (narrow == (250, 9, 9)).all(2).any() and narrow.max() > 200
+
+
 def test_grid_refuses_nothing():
     with pytest.raises(ValueError, match="at least one"):
         picture.grid([], 3)

@@ -1,0 +1,41 @@
+"""Active speakers measured from end to end, on real people put side by side."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sslkit import jobs
+from sslkit.data.layouts import ava_activespeaker
+from sslkit.errors import UserError
+from sslkit.media import write
+
+
+def test_films_of_two_are_composed_measured_and_kept(media_root: Path, tmp_path: Path) -> None:
+    people = tmp_path / "people"
+    people.mkdir()
+    for name in ("grid_lrwp9a.mpg", "grid_lwbsza.mpg", "real_8.mp4"):
+        shutil.copy(media_root / "speech/others/test" / name, people)
+    write.video(people / "nobody.mp4", np.full((60, 96, 96, 3), 90, np.uint8), 25, np.ones(38_400, np.int16))
+    found = jobs.probe([], [people], recipe="duets", out=tmp_path / "out", device="cpu")
+    assert found.notes == ["No face with a voice could be followed in nobody.mp4."]
+    assert {row["init"] for row in found.rows} == {"lip_sync (shipped)", "random", "cca", "chance"}
+    kinds = {"ap", "auc", "f1", "recall", "precision"}
+    assert {row["metric"] for row in found.rows if row["init"] == "lip_sync (shipped)"} == kinds
+    assert found.metrics["lip_sync (shipped)_auc_25"] > 60 and found.chance == pytest.approx(50, abs=0.1)
+    assert found.fields["protocol"] == "duets" and (tmp_path / "out" / "duets.html").stat().st_size > 0
+    films = tmp_path / "out" / "films"
+    assert len(ava_activespeaker.tracks(str(films), "val")) == 2 * 3
+    with pytest.raises(UserError, match="films is already there: move it away, or measure it with --recipe speakers"):
+        jobs.probe([], [people], recipe="duets", out=tmp_path / "out", device="cpu")
+    again = jobs.probe([], [films], recipe="speakers", out=tmp_path / "again", device="cpu")
+    assert again.metrics == found.metrics and again.fields["run"] == "shipped"
+
+
+def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No video in .*empty shows a person who talks"):
+        (tmp_path / "empty").mkdir()
+        jobs.probe([], [tmp_path / "empty"], recipe="duets", out=tmp_path / "out", device="cpu")
+    with pytest.raises(UserError, match="on one set as it is published"):
+        jobs.probe([], [tmp_path, tmp_path], recipe="speakers", out=tmp_path / "out", device="cpu")
