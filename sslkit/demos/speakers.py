@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sslkit import files
 from sslkit.demos.people import Faces
+from sslkit.demos.stages import Stages
 from sslkit.demos.sync import Observed
 from sslkit.media import read, write
 from sslkit.media.faces import Track
@@ -162,7 +163,7 @@ def write_rttm(path: Path, video: Path, segments: Sequence[Segment]) -> None:
         file.write("".join(lines).encode())
 
 
-def write_overlay(path: Path, observed: Observed, found: Spoken) -> None:
+def write_overlay(path: Path, observed: Observed, found: Spoken, stages: Stages | None = None) -> None:
     """Write the video with a box around each face, a legend below, and its sound; at its own rate, 720 px at most.
 
     Frames and sound are written as they are read, so that an hour takes no more memory than a minute.
@@ -170,10 +171,19 @@ def write_overlay(path: Path, observed: Observed, found: Spoken) -> None:
     about = observed.about
     short_px = min(about.height, about.width)
     side_px = min(short_px, _LARGEST_PX)
-    chunks = read.video_chunks(observed.video, about.fps, side_px, _CHUNK_FRAMES)
+    chunks = _told(read.video_chunks(observed.video, about.fps, side_px, _CHUNK_FRAMES), observed, stages or Stages())
     sound = read.sound_chunks(observed.video, _SOUND_HZ, 1.0, stream=observed.stream)
     pictures = _drawn(chunks, about.fps, side_px / short_px, observed.found, found)
     write.video(path, pictures, about.fps, sound, _SOUND_HZ)
+
+
+def _told(chunks: Iterator[Picture], observed: Observed, stages: Stages) -> Iterator[Picture]:
+    """The chunks; how far they are is told."""
+    done = 0
+    for chunk in chunks:
+        yield chunk
+        done += len(chunk)
+        stages.reached(done, observed.about.frames, f"{observed.video.name}: speakers")
 
 
 def _drawn(chunks: Iterator[Picture], fps: float, scale: float, faces: Faces, found: Spoken) -> Iterator[Picture]:

@@ -233,7 +233,10 @@ def _overlays(videos: Sequence[Path], out: Path | None) -> dict[Path, Path]:
     if out is not None and out.suffix not in ("", ".mp4"):
         raise UserError(f"{out} would be an MP4: name a file that ends in .mp4, or a folder.")
     targets = _targets(videos, out, ".mp4")
-    _targets([target.with_suffix(".rttm") for target in targets.values()], out and out.with_suffix(".rttm"))
+    beside = [target.with_suffix(".rttm") for target in targets.values()]
+    there = next((path for path in beside if path.exists()), None)
+    if there is not None:
+        raise UserError(f"{there} is already there: move it away or name another.")
     return targets
 
 
@@ -253,7 +256,7 @@ def _speakers_shown(
     with stages.stage("speakers"):
         spoken = who.spoken(observed, offset, settings.reach_frames)
         segments = spoken.segments(found.tracks)
-        who.write_overlay(target, observed, spoken)
+        who.write_overlay(target, observed, spoken, stages)
         who.write_rttm(target.with_suffix(".rttm"), video, segments)
     result.fields |= {"speakers": [one.told() for one in segments], "overlay": str(target)}
     result.fields["spent_s"]["speakers"] = round(stages.seconds["speakers"], 3)

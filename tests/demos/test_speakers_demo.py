@@ -209,6 +209,12 @@ def test_names_that_cannot_be_written_are_refused_first(film, tmp_path) -> None:
     (tmp_path / "out.rttm").touch()
     with pytest.raises(UserError, match=r"out\.rttm is already there"):
         next(jobs.sync([film], method="cca", speakers=tmp_path / "out.mp4"))
+    folder = tmp_path / "shown"
+    folder.mkdir()
+    (folder / "two people.rttm").touch()
+    with pytest.raises(UserError, match=r"two people\.rttm is already there"):
+        next(jobs.sync([film, tmp_path / "other.mp4"], method="cca", speakers=folder))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.rttm", "shown"]
 
 
 def test_another_voice_than_the_one_that_is_seen(media_root, tmp_path) -> None:
