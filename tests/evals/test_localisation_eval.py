@@ -8,7 +8,7 @@ from torch import Tensor
 from sslkit import jobs
 from sslkit.data.dataset import Dataset
 from sslkit.errors import UserError
-from sslkit.evals.localisation import evaluate, sources_at
+from sslkit.evals.localisation import _followed, evaluate, sources_at
 from sslkit.ops.localisation import centre_heat
 from sslkit.types import Reads
 
@@ -65,7 +65,21 @@ def test_baselines_stand_beside_the_network(toybox: Path) -> None:
     assert rows["all", "whole picture"]["windows"] == centre["windows"] > 10
     assert {"objects", "figure"} <= {row["scenes"] for row in result.rows}
     assert centre["low"] <= centre["pointing"] <= centre["high"]
+    assert centre["above_centre"] == centre["above_low"] == centre["above_high"] == 0
+    assert ours["above_centre"] == pytest.approx(ours["pointing"] - centre["pointing"], abs=0.02)
+    assert rows["all", "cca"]["windows"] == centre["windows"]
     assert 0 <= result.metrics["sound_roc_auc"] <= 100
+
+
+def test_motion_that_follows_the_sound_needs_no_network(toybox: Path) -> None:
+    data = Dataset(toybox, "train")
+    index = next(i for i, entry in enumerate(data.entries) if entry.label_name == "talking")
+    maps = _followed(data, index, [0.1, 0.5, 9.0])
+    assert maps is not None and maps.shape[0] == 3 and maps.max() > 0
+    box = torch.tensor(data.meta(index)["truth"]["face"]["boxes"][12]) / torch.tensor([106, 80, 106, 80])
+    row, column = divmod(int(maps[1].argmax()), maps.shape[2])
+    x, y = (column + 0.5) / maps.shape[2], (row + 0.5) / maps.shape[1]
+    assert box[0] - 0.05 <= x <= box[2] + 0.05 and box[1] - 0.05 <= y <= box[3] + 0.05
 
 
 def test_command_wants_one_run_that_knows_places(tmp_path: Path, toybox: Path) -> None:

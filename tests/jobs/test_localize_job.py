@@ -1,8 +1,11 @@
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from sslkit import jobs
+from sslkit.data import toybox
 from sslkit.errors import UserError
 from sslkit.media import read, write
 from sslkit.types import Result
@@ -45,13 +48,27 @@ def test_a_picture_is_given_with_its_sound(runs: dict[str, Path], clip_file: Pat
 
 def test_wrong_requests_are_told_before_any_work(runs: dict[str, Path], clip_file: Path) -> None:
     for weights, method, told in [
-        (None, None, "Nothing says whose weights"),
+        (None, "av_sync", "No weights of av_sync come with sslkit"),
         (runs["av_object"], "cca", "learns nothing"),
         (runs["av_object"], "av_sync", "learnt av_object, not av_sync"),
         (runs["av_correspondence"], None, "needs a run of av_object or av_sync"),
     ]:
         with pytest.raises(UserError, match=told):
             list(jobs.localize_sound([clip_file], weights, method, overlay=False))  # type: ignore[arg-type]
+
+
+def test_weights_that_ship_find_what_moves_and_sounds(tmp_path: Path) -> None:
+    hits: list[bool] = []
+    told: list[tuple[Any, ...]] = []
+    for scene in toybox.scenes(7, clips=6, types=("objects", "face"), seconds=1.6, width_px=150, height_px=112):
+        clip, path = toybox.render(scene), tmp_path / f"{scene.key}.mp4"
+        write.video(path, clip.frames, toybox.FPS, clip.sound, toybox.RATE_HZ, crf=10)
+        (found,) = jobs.localize_sound([path], overlay=False, device="cpu", progress=lambda *args: told.append(args))
+        for peak in found.fields["moments"]:
+            boxes = clip.truth["boxes"][min(len(clip.frames) - 1, int(peak["time_s"] * toybox.FPS))]
+            hits.append(any(x0 <= peak["x"] <= x1 and y0 <= peak["y"] <= y1 for _, x0, y0, x1, y1 in boxes))
+    assert len(hits) >= 24 and np.mean(hits) > 0.7
+    assert told and all(0 <= done <= total + 1 and text.endswith("maps, s") for done, total, text in told)
 
 
 def test_top_responses_of_each_class(runs: dict[str, Path], toybox: Path, tmp_path: Path) -> None:
