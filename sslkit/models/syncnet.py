@@ -12,7 +12,8 @@ with all others of the batch, as there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -54,14 +55,14 @@ class _Windows(Trunk):
 
     def dense(self, raw: Tensor) -> Tensor:
         """(B, windows, dimensions), one vector for each window."""
-        return self._layers(raw)["embedding"]
+        return self._layers(raw, ("embedding",))["embedding"]
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
         """Maps of the layers, those of all windows one above the other; see `Trunk.forward`."""
-        return {n: x.mean(1) if x.dim() == 3 else x.flatten(2, 3) for n, x in self._layers(raw).items()}
+        return {n: x.mean(1) if x.dim() == 3 else x.flatten(2, 3) for n, x in self._layers(raw, self.widths).items()}
 
-    def _layers(self, raw: Tensor) -> dict[str, Tensor]:
-        """Maps (B, C, windows, H, W) of the convolutions, vectors (B, windows, C) after them."""
+    def _layers(self, raw: Tensor, keep: Iterable[str]) -> dict[str, Tensor]:
+        """Maps (B, C, windows, H, W) of the convolutions, vectors (B, windows, C) after them; those that are kept."""
         raise NotImplementedError
 
     def _convolved(self, x: Tensor) -> dict[str, Tensor]:
@@ -80,14 +81,15 @@ class _Windows(Trunk):
         return maps | {name: x.reshape(*last.shape[:2], -1) for name, x in vectors.items()}
 
     def _in_pieces(
-        self, windows: int, at_once: int, layers: Callable[[int, int], dict[str, Tensor]]
+        self, windows: int, at_once: int, layers: Callable[[int, int], dict[str, Tensor]], keep: Iterable[str]
     ) -> dict[str, Tensor]:
         """Layers of all windows from those of (first, last); at once while training, as statistics are of the batch."""
-        step = max(1, windows if self.training else at_once)
-        parts = [layers(first, min(first + step, windows)) for first in range(0, windows, step)]
-        return {
-            name: torch.cat([part[name] for part in parts], 2 if x.dim() == 5 else 1) for name, x in parts[0].items()
-        }
+        step, kept = max(1, windows if self.training else at_once), defaultdict[str, list[Tensor]](list)
+        for first in range(0, windows, step):
+            found = layers(first, min(first + step, windows))
+            for name in keep:
+                kept[name].append(found[name])
+        return {name: torch.cat(parts, 2 if parts[0].dim() == 5 else 1) for name, parts in kept.items()}
 
 
 class SyncNetSight(_Windows):
@@ -117,12 +119,12 @@ class SyncNetSight(_Windows):
             *_block(nn.Conv3d(five, six, (1, 6, 6))),
         )
 
-    def _layers(self, raw: Tensor) -> dict[str, Tensor]:
+    def _layers(self, raw: Tensor, keep: Iterable[str]) -> dict[str, Tensor]:
         def piece(first: int, last: int) -> dict[str, Tensor]:
             frames = raw[:, first : last + WINDOW_FRAMES - 1].float().flip(2)
             return self._with_vectors(self._convolved(frames.transpose(1, 2)))
 
-        return self._in_pieces(raw.shape[1] - WINDOW_FRAMES + 1, _SEEN_AT_ONCE, piece)
+        return self._in_pieces(raw.shape[1] - WINDOW_FRAMES + 1, _SEEN_AT_ONCE, piece, keep)
 
 
 class SyncNetSound(_Windows):
@@ -155,7 +157,7 @@ class SyncNetSound(_Windows):
             *_block(nn.Conv2d(five, six, (5, 4))),
         )
 
-    def _layers(self, raw: Tensor) -> dict[str, Tensor]:
+    def _layers(self, raw: Tensor, keep: Iterable[str]) -> dict[str, Tensor]:
         heard = self.heard(raw)
 
         def piece(first: int, last: int) -> dict[str, Tensor]:
@@ -166,7 +168,7 @@ class SyncNetSound(_Windows):
             }
             return self._with_vectors(maps)
 
-        return self._in_pieces(heard.shape[1], _HEARD_AT_ONCE, piece)
+        return self._in_pieces(heard.shape[1], _HEARD_AT_ONCE, piece, keep)
 
     def heard(self, raw: Tensor) -> Tensor:
         """What is heard of sound (B, N) in each window, MFCC (B, windows, 13, 20)."""
