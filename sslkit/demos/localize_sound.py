@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ Progress = Callable[[int, int, str], None]
 _BATCH = 16
 _PIECE_S = 10.0
 _DRAWN_FRAMES = 8
+_AROUND_S = 0.25
 _SOUND_HZ = 48_000
 _SILENT_DB = -70.0
 _SHOWN = 6
@@ -286,8 +288,11 @@ def _draw(target: Path, scene: Scene, found: Found, best: list[int]) -> None:
 def _picture_at(scene: Scene, found: Found, number: int) -> Frames:
     if scene.still:
         return stills.scaled(read.image(scene.sight), 240)
-    start_s = found.peaks[number]["time_s"]
-    frame: Frames = read.video(scene.sight, short_side_px=240, start_s=start_s, end_s=start_s + 0.5).frames[0]
+    time_s = found.peaks[number]["time_s"]
+    # The last picture of a file may end before the middle of the moment that it was seen for.
+    start_s = max(0.0, time_s - _AROUND_S)
+    around = read.video(scene.sight, short_side_px=240, start_s=start_s, end_s=time_s + _AROUND_S)
+    frame: Frames = around.frames[min(len(around.frames) - 1, int((time_s - start_s) * around.fps))]
     return frame
 
 
@@ -298,7 +303,7 @@ def _scale(found: Found) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6))
 
 
-def _over(frames: Frames, maps: NDArray[np.float32], scale: tuple[float, float], found: Found) -> Frames:
+def _over(frames: Frames, maps: NDArray[np.floating[Any]], scale: tuple[float, float], found: Found) -> Frames:
     rows, columns = footage.inside(frames, found.border)
     shown = frames.copy()
     shown[:, rows, columns] = picture.overlay(frames[:, rows, columns], maps, scale)

@@ -117,7 +117,7 @@ class AvObject(Correspondence):
 
 def moving(moved: Tensor, size: Sequence[int]) -> Tensor:
     """Which places of maps of a size (h, w) move, (N, h, w) bool: moved (N, S, S). All of them, where none does."""
-    change = F.adaptive_avg_pool2d(moved[:, None], list(size))[:, 0]
+    change = F.adaptive_avg_pool2d(moved[:, None], (size[0], size[1]))[:, 0]
     largest = change.amax((1, 2), keepdim=True)
     return (change >= _MOVING * largest) & (change >= _STILL) | (largest < _STILL)
 

@@ -124,6 +124,12 @@ def test_sound_that_goes_on_after_the_pictures(tmp_path: Path) -> None:
     assert read.probe(Path(result.files["overlay"])).has_sound and scene.sound == path
 
 
+def test_the_last_picture_may_be_short(tmp_path: Path) -> None:
+    path = film(tmp_path / "x.mkv", times_s=np.arange(97) / 120, fps=120, seconds=0.8, sound_s=2.0)
+    result = localize_sound(Scene(path, path), Brightest(), "test", tmp_path / "out", overlay=False)
+    assert result.fields["moments"][-1]["time_s"] == 0.82 and read.image(Path(result.files["picture"])).size
+
+
 def test_a_few_damaged_packets_are_passed_over_and_many_are_told(tmp_path: Path) -> None:
     path = film(tmp_path / "x.mkv", seconds=8.0)
     whole = path.read_bytes()
