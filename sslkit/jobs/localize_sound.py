@@ -10,7 +10,7 @@ from sslkit import pages
 from sslkit.data.dataset import Dataset
 from sslkit.demos import localize_sound as demo
 from sslkit.demos import responses
-from sslkit.demos.localize_sound import Scene
+from sslkit.demos.scene import Scene
 from sslkit.demos.sounding import Aligned, Finder, Moving, Still
 from sslkit.engine.device import pick, place
 from sslkit.errors import SslkitError, UserError

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sslkit.demos.localize_sound import Scene, localize_sound
+from sslkit.demos.localize_sound import localize_sound
+from sslkit.demos.scene import Scene
 from sslkit.demos.sounding import Cut, Moving
 from sslkit.errors import UserError, WorkError
 from sslkit.media import read, write

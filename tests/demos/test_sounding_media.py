@@ -14,7 +14,8 @@ from torch import Tensor
 
 from sslkit import jobs
 from sslkit.cli.app import run
-from sslkit.demos.localize_sound import Scene, localize_sound
+from sslkit.demos.localize_sound import localize_sound
+from sslkit.demos.scene import Scene
 from sslkit.demos.sounding import Cut
 from sslkit.errors import WorkError
 from sslkit.media import read
