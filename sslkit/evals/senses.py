@@ -34,7 +34,7 @@ from sslkit.evals.base import Row
 from sslkit.evals.retrieval import same
 from sslkit.models.correspondence import Distance
 from sslkit.ops import measures, ranking
-from sslkit.ops.canonical import correlated
+from sslkit.ops.canonical import Moments, correlated
 from sslkit.tasks.base import Task
 from sslkit.types import Batch, Published, Reads, Result
 
@@ -61,7 +61,7 @@ class Canonical:
     @classmethod
     def fitted(cls, sight: Tensor, sound: Tensor, dimensions: int = _DIMENSIONS, ridge: float = _RIDGE) -> Canonical:
         """The canonical correlations of pairs (N, D) and (N, E); axes are weighted by how well they correlate."""
-        found = correlated([(sight, sound, 1.0)], dimensions, ridge=ridge)
+        found = correlated(Moments.of([(sight, sound, 1.0)]), dimensions, ridge=ridge)
         weight = found.strength.clamp(min=0).sqrt()
         mean: dict[Sense, Tensor] = {"sight": sight.double().mean(0), "sound": sound.double().mean(0)}
         return cls(mean, {"sight": found.one * weight, "sound": found.other * weight})

@@ -122,7 +122,7 @@ def trained(weights: Path | None, device: str = "auto") -> Trained:
         return released(weights, pick(device))
     learner, run, _ = loaded(weights)
     if not isinstance(learner, LipSync):
-        raise UserError(f"{weights} learnt {run.recipe.task}; sslkit sync needs a run of lip_sync.")
+        raise UserError(f"{weights} learnt {run.recipe.task}; a run of lip_sync is needed.")
     chosen, prepared = pick(device), run.data[0]["settings"]
     part: faces.Part = "face" if prepared.get("faces") == "face" else "mouth"
     place(learner, chosen)

@@ -347,8 +347,7 @@ def _seen(
 ) -> NDArray[np.float64]:
     """(n, 4) of left, top, width, height; a limit of 0 is none."""
     step = 1.05 if most_px else 1.1
-    sizes = {"minSize": (least_px, least_px), "maxSize": (most_px, most_px)}
-    boxes = cascade.detectMultiScale(grey, scaleFactor=step, minNeighbors=4, **sizes)
+    boxes = cascade.detectMultiScale(grey, step, 4, minSize=(least_px, least_px), maxSize=(most_px, most_px))
     return np.asarray(boxes, np.float64).reshape(-1, 4)
 
 

@@ -233,7 +233,7 @@ class LipSync(Task):
     def _correlate(self, sight: Tensor, sound: Tensor, label: Tensor) -> None:
         """Filters of both networks such that minus half the squared distance is the log of how likely a pair is."""
         looks, hears = self._linear()
-        people = label.unique(return_inverse=True)[1]
+        people = torch.unique(label, return_inverse=True)[1]
         clips = lip_fit.Clips(sight, sound, people, (looks.context, hears.context), self.settings.balance)
         found, _ = lip_fit.fitted(clips, len(looks.gain), self.settings.timing_rounds)
         gains = lip_fit.gains(found)

@@ -1,4 +1,4 @@
-"""Files as people have them: odd rates, channels, times and lengths. The offset is found, or one sentence says why not."""
+"""Files with odd rates, channels, times and lengths: the offset is found, or one sentence says why not."""
 
 from fractions import Fraction
 

@@ -152,9 +152,9 @@ def test_wrong_requests(toybox: Path, runs: dict[str, Path]) -> None:
         jobs.probe([runs["av_embedding"]], [toybox], ["supervised"], recipe="senses")
     with pytest.raises(UserError, match="takes runs and random weights, not nothing"):
         jobs.probe([], [toybox], recipe="senses")
-    with pytest.raises(UserError, match="need a run of lip_sync"):
+    with pytest.raises(UserError, match="a run of lip_sync is needed"):
         jobs.probe([runs["av_embedding"]], [toybox], recipe="speakers")
-    with pytest.raises(UserError, match="on one set as it is published"):
+    with pytest.raises(UserError, match="Nobody's speech is marked"):
         jobs.probe([], [toybox], recipe="speakers")
 
 
