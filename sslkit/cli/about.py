@@ -75,7 +75,7 @@ def bench(
     data: Data = None,
     media: Annotated[Path | None, typer.Option(metavar="DIR", help="Videos that are prepared.")] = None,
     task: Task = None,
-    full: Annotated[bool, typer.Option("--full", help="Watch memory over 20,000 windows and an hour of video.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Watch memory over 20,000 windows, and an hour.")] = False,
     out: Out = None,
     device: Device = "auto",
     workers: Workers = None,

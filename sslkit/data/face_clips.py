@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sslkit.media import faces
+from sslkit.media import detectors, faces
 
 Pictures = NDArray[np.uint8]
 
@@ -59,8 +59,8 @@ def marked_clip(
 
 
 @functools.cache
-def _finder() -> faces.Finder:
-    return faces.finder()
+def _finder() -> detectors.Finder:
+    return detectors.finder()
 
 
 def _refused(track: faces.Track, least_frames: float) -> str | None:

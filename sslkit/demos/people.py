@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslkit.demos.stages import Stages
-from sslkit.media import faces, read, shots
+from sslkit.media import detectors, faces, read, shots
 from sslkit.media.faces import Track
 from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES
 
@@ -51,7 +51,9 @@ class Faces:
     refused: list[Refused]
 
 
-def followed(video: Path, least_frames: int, least_px: int, find: faces.Finder, stages: Stages | None = None) -> Faces:
+def followed(
+    video: Path, least_frames: int, least_px: int, find: detectors.Finder, stages: Stages | None = None
+) -> Faces:
     """Follow the faces of a video; those that are seen too shortly, too small or from the side are refused."""
     about, stages = read.probe(video), stages or Stages()
     scale = min(1.0, _DETECT_PX / min(about.height, about.width))

@@ -24,7 +24,7 @@ from sslkit.demos import people
 from sslkit.demos.stages import Progress, Stages
 from sslkit.demos.watchers import Watcher
 from sslkit.errors import WorkError
-from sslkit.media import faces, read
+from sslkit.media import detectors, read
 from sslkit.media.faces import Track
 from sslkit.models.lips import FPS, WINDOW_FRAMES
 from sslkit.ops.offsets import best_offset, offset_distances
@@ -83,7 +83,7 @@ def sync(
     video: Path,
     watcher: Watcher,
     settings: SyncSettings,
-    find: faces.Finder,
+    find: detectors.Finder,
     stream: int = 0,
     progress: Progress | None = None,
 ) -> Result:
@@ -96,7 +96,7 @@ def observe(
     video: Path,
     watcher: Watcher,
     settings: SyncSettings,
-    find: faces.Finder,
+    find: detectors.Finder,
     stream: int = 0,
     stages: Stages | None = None,
 ) -> Observed:
@@ -165,7 +165,7 @@ def keep_vectors(observed: Observed, path: Path) -> None:
 
 
 def vectors(
-    video: Path, watchers: Sequence[Watcher], find: faces.Finder, settings: SyncSettings
+    video: Path, watchers: Sequence[Watcher], find: detectors.Finder, settings: SyncSettings
 ) -> list[tuple[Tensor, Tensor]]:
     """What each sees of the face that is seen longest, and hears with it, (T, D) each; nothing without a face."""
     found = people.followed(video, _least(settings), settings.least_px, find)

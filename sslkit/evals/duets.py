@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from sslkit.errors import WorkError
 from sslkit.media import faces, read, write
-from sslkit.media.faces import Frames, Track
+from sslkit.media.detectors import Frames
+from sslkit.media.faces import Track
 from sslkit.models.lips import FPS, HOP, RATE_HZ
 from sslkit.ops.sound import level_db, levelled
 

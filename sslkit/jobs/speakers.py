@@ -19,7 +19,7 @@ from sslkit.evals.inits import RANDOM
 from sslkit.evals.speakers import Watched
 from sslkit.jobs.data import Progress
 from sslkit.jobs.sync import Method, sure_from, trained
-from sslkit.media import faces
+from sslkit.media import detectors
 from sslkit.models.lips import FPS
 from sslkit.tasks import base as tasks
 from sslkit.tasks.lip_sync import LipSync
@@ -75,7 +75,7 @@ def duets_measured(
 
 
 def _person(video: Path) -> duets.Person | None:
-    found = people.followed(video, round(_LEAST_S * FPS), _LEAST_PX, faces.finder())
+    found = people.followed(video, round(_LEAST_S * FPS), _LEAST_PX, detectors.finder())
     longest = max(found.tracks, key=lambda track: len(track.boxes), default=None)
     return None if longest is None else duets.person(video, longest)
 

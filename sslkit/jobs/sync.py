@@ -19,7 +19,7 @@ from sslkit.evals import sync as evaluation
 from sslkit.jobs.data import Progress
 from sslkit.jobs.learn import loaded
 from sslkit.jobs.shipped import packaged
-from sslkit.media import faces, remux
+from sslkit.media import detectors, faces, remux
 from sslkit.report import chart, page
 from sslkit.tasks.lip_sync import LipSync
 from sslkit.types import Result
@@ -65,7 +65,10 @@ def sync(
     .mp4 (of one video) or a folder for videos that show who speaks when, each with an .rttm file beside it.
     """
     watcher = _watcher(weights, method, device)
-    settings, find = SyncSettings(reach_frames=reach_frames, sure=sure_from(watcher, method)), faces.finder(detector)
+    settings, find = (
+        SyncSettings(reach_frames=reach_frames, sure=sure_from(watcher, method)),
+        detectors.finder(detector),
+    )
     targets, kept, charts = _targets(videos, fix), _targets(videos, features, ".npz"), []
     shown = _overlays(videos, speakers)
     for video in map(Path, videos):
@@ -180,7 +183,7 @@ def offsets_measured(
     networks: dict[str, Watcher] = {Path(run).resolve().name: _watcher(run, "lip-sync", device) for run in runs}
     watchers = (networks or {"lip_sync (shipped)": shipped(device)}) | {"cca": Opening()}
     clips: dict[str, list[evaluation.Clip]] = {init: [] for init in watchers}
-    settings, find, without = SyncSettings(), faces.finder(), []
+    settings, find, without = SyncSettings(), detectors.finder(), []
     for number, (folder, path) in enumerate(videos):
         if progress:
             progress(number, len(videos), path.name)
@@ -274,7 +277,7 @@ def _fixed(
     target: Path,
     watcher: Watcher,
     settings: SyncSettings,
-    find: faces.Finder,
+    find: detectors.Finder,
 ) -> None:
     """Write the copy, and measure it again; both are told in the result."""
     offset_s, video = result.fields["offset_s"], observed.video

@@ -12,7 +12,7 @@ from sslkit import jobs
 from sslkit.demos import people
 from sslkit.demos.watchers import Trained, released
 from sslkit.errors import UserError
-from sslkit.media import faces, write
+from sslkit.media import detectors, write
 from sslkit.models import syncnet
 from sslkit.models.lips import HOP, RATE_HZ
 from sslkit.models.syncnet import SyncNetSight, SyncNetSound
@@ -104,7 +104,7 @@ def readable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SyncNetSight, "dense", see)
     monkeypatch.setattr(SyncNetSound, "dense", hear)
     monkeypatch.setattr(people.shots.Cuts, "add", lambda self, frames: [])
-    monkeypatch.setattr(faces, "finder", lambda _=None: everywhere)
+    monkeypatch.setattr(detectors, "finder", lambda _=None: everywhere)
 
 
 def talking(path: Path, offset: int, seed: int = 0) -> Path:

@@ -142,7 +142,7 @@ def test_open_mouths_and_onsets_agree_where_they_belong_together() -> None:
 def test_the_command_measures_mends_and_measures_again(tmp_path, monkeypatch) -> None:
     path = coded(tmp_path, 9)
     monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
-    monkeypatch.setattr(jobs_sync.faces, "finder", lambda _: everywhere)
+    monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
     (told,) = jobs.sync([path], fix=tmp_path / "mended.mp4", plot=tmp_path / "curve.html")
     assert "frames by which sound is late" in (tmp_path / "curve.html").read_text()
     curve = told.fields["tracks"][0]["curve"]
@@ -196,7 +196,7 @@ def with_second_sound(path, other, target) -> None:
 
 def test_the_stream_that_is_asked_for_is_measured_and_it_alone_is_mended(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
-    monkeypatch.setattr(jobs_sync.faces, "finder", lambda _: everywhere)
+    monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
     path = tmp_path / "two.mkv"
     with_second_sound(coded(tmp_path, 3, name="a.mkv"), coded(tmp_path, -8, name="b.mkv"), path)
     (first,) = jobs.sync([path])
@@ -212,7 +212,7 @@ def test_the_stream_that_is_asked_for_is_measured_and_it_alone_is_mended(tmp_pat
 
 def test_what_was_seen_and_heard_is_kept(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
-    monkeypatch.setattr(jobs_sync.faces, "finder", lambda _: everywhere)
+    monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
     path = coded(tmp_path, 2)
     told = []
     (result,) = jobs.sync([path], features=tmp_path / "kept", progress=lambda *state: told.append(state))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sslkit.errors import UserError
-from sslkit.media import faces, read
+from sslkit.media import detectors, faces, read
 
 
 def box(left: float, top: float, side: float, profile: float = 0.0) -> np.ndarray:
@@ -107,12 +107,12 @@ def test_grey_where_the_picture_ends() -> None:
 def test_a_file_that_is_no_detector_is_one_sentence(tmp_path) -> None:
     (tmp_path / "face.onnx").write_bytes(b"no network")
     with pytest.raises(UserError, match="face.onnx is no YuNet detector"):
-        faces.finder(tmp_path / "face.onnx")
+        detectors.finder(tmp_path / "face.onnx")
 
 
 @pytest.mark.realdata
 def test_real_faces_are_found_once_each(media_root) -> None:
-    find = faces.finder()
+    find = detectors.finder()
     one = read.video(media_root / "speech/others/train/grid_brbk7n.mpg", 25.0, None, 0, 1.0).frames
     (track,) = faces.follow([(f, find(one[f])) for f in range(0, len(one), 5)], len(one))
     assert track.end - track.start > 20 and 120 < track.size_px < 160 and track.profile == 0
@@ -145,7 +145,7 @@ def test_everywhere_is_looked_once_a_second_and_else_where_faces_were() -> None:
 
 
 def test_a_face_is_found_again_where_it_was(media_root) -> None:
-    find = faces.finder()
+    find = detectors.finder()
     frames = read.video(sorted((media_root / "speech/grid/s1").glob("*.mkv"))[0]).frames
     (before,) = find(frames[0])
     (now,) = find(frames[5], np.stack([before]))
@@ -154,4 +154,4 @@ def test_a_face_is_found_again_where_it_was(media_root) -> None:
 
 
 def test_nobody_is_found_where_nobody_is() -> None:
-    assert faces.finder()(gradients()[0]).shape == (0, 5)
+    assert detectors.finder()(gradients()[0]).shape == (0, 5)
