@@ -83,7 +83,8 @@ class AvObject(Correspondence):
         answer = self.answered(evidence.amax((1, 2)), views, {"evidence": evidence.detach()})
         answer.logs["embedding_std"] = spread(F.normalize(heard, dim=1))
         if isinstance(self.head, Directions):
-            among = self.gather(moving(views["moved"], looked.shape[2:])) if "moved" in views else None
+            moves = moving(views["moved"], looked.shape[2:]) if "moved" in views else None
+            among = None if moves is None else self.gather(moves.long()).bool()
             answer.loss = answer.loss + self._found(self.head, looked, heard, views, among)
         return answer
 
