@@ -3,7 +3,8 @@
 Source: Owens et al., "Visually indicated sounds", CVPR 2016: at each peak of what is foretold, the sound of the
 training hit whose features are nearest ("example"), or noise that is shaped until it has the foretold cochleagram
 ("noise"). Features are compared over 8 frames, from the one before the peak on [mem].
-Departures: a peak is where the loudness rises most, and those of training clips are found in the same way.
+Departures: a peak is where the loudness rises most, and those of training clips are found in the same way. What is
+foretold is blurred in time: only its bands are compared, on average over these frames, and with clear hits alone.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from sslkit.tasks.indicated_sound import IndicatedSound
 from sslkit.types import Batch
 
 _COMPARED, _BEFORE = 8, 1
-_RISE_S = 0.04
+_RISE_S = 0.08
 _FADE_S = 0.03
-# Of the rise of a training hit; what is foretold rises less, as it is often not sure when.
-_LEAST = 0.15
+# Of the average rise of training hits: those that rise less are none, and what is foretold rises much less.
+_CLEAR, _LEAST = 0.5, 0.07
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Hits to choose from: components (N, moments, C) around each, and what was heard, (N, samples) int16, from a frame
-    before it on. rise: how much louder it becomes on average.
+    """Hits to choose from: bands (N, bands), how loud each band is around them, of length 1; and what was heard, (N,
+    samples) int16, from a frame before it on. rise: how much louder hits become on average.
     """
 
-    components: Tensor
+    bands: Tensor
     sounds: Tensor
     rise: float
 
@@ -47,31 +48,39 @@ class Examples:
             raise WorkError(
                 "There are no examples to choose sounds from: name data that have a train split with sound to be heard."
             )
-        components, sounds, rises = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return cls(components, sounds, float(rises.mean()))
+        bands, sounds, rises = (torch.cat(parts) for parts in zip(*found, strict=True))
+        rise = float(rises.mean())
+        clear = rises >= _CLEAR * rise
+        return cls(bands[clear], sounds[clear], rise)
 
-    def nearest(self, components: Tensor) -> Tensor:
-        """The sounds (n, samples) of the examples nearest to components (n, moments, C)."""
-        which = torch.cdist(components.flatten(1), self.components.flatten(1)).argmin(1)
-        return self.sounds[which]
+    def nearest(self, bands: Tensor) -> Tensor:
+        """The sounds (n, samples) of the examples nearest to bands (n, bands) of length 1."""
+        return self.sounds[(bands @ self.bands.T).argmax(1)]
 
 
 def _hits(task: IndicatedSound, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Bands, sound and rise of the hit of each window that can be heard."""
     sound = task.cut(batch)[1]
     audible = (level_db(sound) >= task.settings.silent_db).cpu()
     heard = task.heard(sound)
     rises = _rise(task, heard)
-    steps, moment_hz = task.settings.steps, task.settings.fps * task.settings.steps
-    first = rises.argmax(1) - _BEFORE * steps
-    rows = torch.arange(len(sound), device=sound.device)[:, None]
-    moments = first[:, None] + torch.arange(_COMPARED * steps, device=sound.device)
-    components = task.known(heard)[rows, moments.clamp(0, task.moments - 1)]
+    kept = task.rebuilt(task.known(heard))
+    moment_hz = task.settings.fps * task.settings.steps
+    first = rises.argmax(1) - _BEFORE * task.settings.steps
     # What would lie before or beyond the window is silence.
     silence, length = torch.zeros_like(sound), sound.shape[1]
     samples = length + (first * task.settings.rate_hz / moment_hz).round().long()[:, None]
     samples = samples + torch.arange(length, device=sound.device)
-    kept = torch.cat([silence, _ended(sound, task), silence], 1)[rows, samples]
-    return components.cpu()[audible], kept.cpu()[audible], rises.amax(1).cpu()[audible]
+    rows = torch.arange(len(sound), device=sound.device)[:, None]
+    from_it = torch.cat([silence, _ended(sound, task), silence], 1)[rows, samples]
+    return _bands(task, kept, first).cpu()[audible], from_it.cpu()[audible], rises.amax(1).cpu()[audible]
+
+
+def _bands(task: IndicatedSound, cochleagrams: Tensor, first: Tensor) -> Tensor:
+    """How loud each band of cochleagrams (N, bands, moments) is from moments `first` (N,) on: (N, bands), length 1."""
+    moments = first[:, None] + torch.arange(_COMPARED * task.settings.steps, device=first.device)
+    inside = moments.clamp(0, cochleagrams.shape[2] - 1)[:, None].expand(-1, cochleagrams.shape[1], -1)
+    return torch.nn.functional.normalize(cochleagrams.gather(2, inside).mean(2), dim=1)
 
 
 def _ended(sound: Tensor, task: IndicatedSound) -> Tensor:
@@ -109,23 +118,22 @@ def dubbed(task: IndicatedSound, frames: Tensor, examples: Examples | None = Non
     foretold = task.rebuilt(whole.T[None].to(device))[0].cpu()
     samples = round(len(frames) / settings.fps * settings.rate_hz)
     if examples is not None:
-        sound = _placed(task, whole.T, foretold, examples, samples)
+        sound = _placed(task, foretold, examples, samples)
     else:
         noise = torch.randn(samples, generator=torch.Generator().manual_seed(0))
         sound = synthesised(foretold, noise, task.ear)
     return sound.clamp(-FULL_SCALE, FULL_SCALE - 1).round().to(torch.int16)
 
 
-def _placed(task: IndicatedSound, said: Tensor, foretold: Tensor, examples: Examples, samples: int) -> Tensor:
-    """The sounds of the examples nearest to components (moments, C), each at its peak of the foretold cochleagram."""
+def _placed(task: IndicatedSound, foretold: Tensor, examples: Examples, samples: int) -> Tensor:
+    """The sounds of the nearest examples, each at its peak of a foretold cochleagram (bands, moments)."""
     settings = task.settings
     moment_hz = settings.fps * settings.steps
     total = torch.zeros(samples)
     fade = (torch.arange(examples.sounds.shape[1]) / (_FADE_S * settings.rate_hz)).clamp(max=1)
     for time_s in peaks(_rise(task, foretold), moment_hz, _LEAST * examples.rise):
         first = round(time_s * moment_hz) - _BEFORE * settings.steps
-        moments = torch.arange(first, first + _COMPARED * settings.steps).clamp(0, len(said) - 1)
-        sound = examples.nearest(said[None, moments])[0] * fade
+        sound = examples.nearest(_bands(task, foretold[None], torch.tensor([first])))[0] * fade
         begin = round(first / moment_hz * settings.rate_hz)
         skipped, end = max(0, -begin), min(samples, begin + len(sound))
         total[begin + skipped : end] += sound[skipped : end - begin]
