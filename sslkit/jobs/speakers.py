@@ -18,7 +18,7 @@ from sslkit.evals import duets, speakers
 from sslkit.evals.inits import RANDOM
 from sslkit.evals.speakers import Watched
 from sslkit.jobs.data import Progress
-from sslkit.jobs.sync import Method, sure_from, trained
+from sslkit.jobs.watchers import Method, sure_from, trained
 from sslkit.media import detectors
 from sslkit.models.lips import FPS
 from sslkit.tasks import base as tasks

@@ -75,7 +75,7 @@ def film(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture
 def told(film, tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
     monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
     monkeypatch.setattr(speakers, "Rule", lambda: CLEAR)
     (result,) = jobs.sync([film], speakers=tmp_path / "out.mp4")
@@ -162,7 +162,7 @@ def test_faces_that_are_not_judged_are_grey_and_no_voice_is_off_screen_while_the
 
 
 def test_without_a_face_no_video_is_written(film, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
     monkeypatch.setattr(
         jobs_sync.detectors, "finder", lambda _: lambda picture, near=None: np.zeros((0, 5), np.float32)
     )
@@ -173,7 +173,7 @@ def test_without_a_face_no_video_is_written(film, tmp_path, monkeypatch) -> None
 
 def test_too_few_pictures_are_told(tmp_path, monkeypatch) -> None:
     path = talk(tmp_path / "v.mp4", TURNS, 2)
-    monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
     monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
     (result,) = jobs.sync([path], speakers=tmp_path / "out.mp4")
     assert "2 pictures a second are too few" in result.notes[-1] and result.fields["speakers"] == []

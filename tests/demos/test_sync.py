@@ -141,7 +141,7 @@ def test_open_mouths_and_onsets_agree_where_they_belong_together() -> None:
 
 def test_the_command_measures_mends_and_measures_again(tmp_path, monkeypatch) -> None:
     path = coded(tmp_path, 9)
-    monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
     monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
     (told,) = jobs.sync([path], fix=tmp_path / "mended.mp4", plot=tmp_path / "curve.html")
     assert "frames by which sound is late" in (tmp_path / "curve.html").read_text()
@@ -158,7 +158,7 @@ def test_the_command_measures_mends_and_measures_again(tmp_path, monkeypatch) ->
 
 
 def test_weights_come_with_the_package() -> None:
-    watcher = jobs_sync.shipped("cpu")
+    watcher = jobs_sync.watchers.shipped("cpu")
     assert (watcher.side_px, watcher.part, watcher.squared) == (64, "mouth", True)
     frames = torch.randint(0, 256, (1, 60, 3, 64, 64), dtype=torch.uint8)
     assert watcher.see(frames).shape == watcher.hear(torch.randint(-999, 999, (1, 55 * HOP + WINDOW))).shape == (56, 20)
@@ -195,7 +195,7 @@ def with_second_sound(path, other, target) -> None:
 
 
 def test_the_stream_that_is_asked_for_is_measured_and_it_alone_is_mended(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
     monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
     path = tmp_path / "two.mkv"
     with_second_sound(coded(tmp_path, 3, name="a.mkv"), coded(tmp_path, -8, name="b.mkv"), path)
@@ -211,7 +211,7 @@ def test_the_stream_that_is_asked_for_is_measured_and_it_alone_is_mended(tmp_pat
 
 
 def test_what_was_seen_and_heard_is_kept(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(jobs_sync, "_watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
     monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
     path = coded(tmp_path, 2)
     told = []
