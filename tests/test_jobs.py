@@ -1,6 +1,9 @@
 """The Python API from end to end on a small toybox: what is trained, written, measured, and refused."""
 
+import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,3 +132,15 @@ def test_arrow_goes_on_after_a_bad_video(run: Path, clip_file: Path, tmp_path: P
 def test_prepare_data_names_every_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"widen: no setting.*widen_s.*clip_s: "):
         jobs.prepare_data("toybox", "", tmp_path / "x", {"widen": "3", "clip_s": "abc"})
+
+
+def test_every_name_of_the_api_is_its_function() -> None:
+    found = {name: getattr(jobs, name) for name in jobs.__all__}
+    assert [name for name, one in found.items() if one.__name__ != name or not inspect.isfunction(one)] == []
+
+
+def test_sync_does_not_wait_for_what_it_does_not_use() -> None:
+    heavy = "{'torchvision', 'sklearn', 'sslkit.engine.fit'}"
+    code = f"import sys; from sslkit.jobs import sync; print({heavy} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

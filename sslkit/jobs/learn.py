@@ -25,8 +25,8 @@ from sslkit.evals import compare as comparing
 from sslkit.evals import finetune as finetuning
 from sslkit.evals import retrieval
 from sslkit.jobs.data import Progress, check_prepared, split_of, toybox
+from sslkit.jobs.runs import evaluation_folder
 from sslkit.models import weights
-from sslkit.models.weights import Match
 from sslkit.recipe import Plan, Recipe
 from sslkit.tasks import base as tasks
 from sslkit.types import Panel, Published, Result
@@ -209,25 +209,6 @@ def compare(paths: Sequence[Path], out: Path | None = None, loose: bool = False)
     return pages.of_comparison(result, out) if out else result
 
 
-def load_task(folder: Path) -> tuple[tasks.Task, Run]:
-    """The task of a run with its best weights (the last ones where nothing was validated), in evaluation mode.
-
-    Raises UserError for what is no run or has no weights, WorkError when they are damaged or do not fit the task.
-    """
-    return loaded(folder)[:2]
-
-
-def loaded(folder: Path) -> tuple[tasks.Task, Run, Match]:
-    """As `load_task`, and how many weights matched."""
-    run = Run.read(folder)
-    state = run.load("best.pt") or run.load()
-    if state is None:
-        raise UserError(f"{folder} has no checkpoint yet; let its training go on first.")
-    learner = tasks.build(run.recipe.task, run.recipe.settings)
-    match = weights.fill(learner, state.get("task"), str(folder))
-    return learner.eval(), run, match
-
-
 class _Written(BaseModel):
     """result.json, as far as it is not the command's own fields."""
 
@@ -267,13 +248,3 @@ def _steps(progress: Progress, text: str) -> Callable[[int, int, Any], None]:
         progress(done, total, f"{text}, " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
 
     return show
-
-
-def evaluation_folder(out: Path | None, runs: Sequence[Path], what: str, on: Sequence[Path]) -> Path:
-    """Where an evaluation's page and result go: into the first run, beside the first file of weights, or `out`."""
-    parent = Path(runs[0]) if runs else Path("runs")
-    parent = parent.parent if parent.is_file() else parent
-    folder = out or parent / f"{what}-{'-'.join(Path(dataset).name for dataset in on)}"
-    if (folder / "recipe.yaml").exists():
-        raise UserError(f"{folder} is the folder of a run, which has a result of its own: choose another --out.")
-    return folder

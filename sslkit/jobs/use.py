@@ -18,7 +18,7 @@ from sslkit.engine.device import pick, place
 from sslkit.engine.run import Run
 from sslkit.errors import SslkitError, UserError, WorkError
 from sslkit.jobs.data import Progress
-from sslkit.jobs.learn import loaded
+from sslkit.jobs.runs import loaded
 from sslkit.models import trunk as trunks
 from sslkit.models.trunk import Trunk
 from sslkit.tasks import base as tasks

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sslkit.demos.watchers import Opening, Trained, Watcher, released
 from sslkit.engine.device import pick, place
 from sslkit.errors import UserError
-from sslkit.jobs.learn import loaded
+from sslkit.jobs.runs import loaded
 from sslkit.jobs.shipped import packaged
 from sslkit.media import faces
 from sslkit.tasks.lip_sync import LipSync

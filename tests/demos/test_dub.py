@@ -20,7 +20,7 @@ from sslkit.tasks.indicated_sound import IndicatedSound
 from sslkit.types import Batch, Reads
 
 # Its function is of the same name, and hides it.
-jobs_dub = importlib.import_module("sslkit.jobs.dub")
+jobs_dub = importlib.import_module("sslkit.jobs.dubbing")
 RATE_HZ = 16_000
 SMALL = {
     "trunk_settings": {"side_px": 64, "width": 0.125, "fc": 0}, "frames": 10, "fps": 25, "steps": 4, "components": 6,

@@ -11,7 +11,7 @@ from sslkit import recipe as recipes
 from sslkit.data.dataset import Dataset
 from sslkit.engine.feed import Feed
 from sslkit.errors import UserError
-from sslkit.jobs.browse import _training, _validation
+from sslkit.jobs.browsing import _training, _validation
 from sslkit.tasks import base
 from sslkit.tasks.rotation import Rotation
 from sslkit.types import Draw, Part, Reads

@@ -21,8 +21,8 @@ from sslkit.evals import inits as networks
 from sslkit.evals import probe as probing
 from sslkit.evals.inits import RANDOM, Init
 from sslkit.jobs.data import Progress, check_prepared, split_of
-from sslkit.jobs.learn import evaluation_folder, load_task
 from sslkit.jobs.offsets import offsets_measured
+from sslkit.jobs.runs import evaluation_folder, load_task
 from sslkit.jobs.speakers import duets_measured, speakers_measured
 from sslkit.recipe import ProbeRecipe
 from sslkit.tasks import base as tasks

@@ -15,7 +15,7 @@ from sslkit.demos.sounding import Aligned, Finder, Moving, Still
 from sslkit.engine.device import pick, place
 from sslkit.errors import SslkitError, UserError
 from sslkit.jobs.data import Progress
-from sslkit.jobs.learn import loaded
+from sslkit.jobs.runs import loaded
 from sslkit.jobs.shipped import packaged
 from sslkit.tasks.av_object import AvObject
 from sslkit.tasks.av_sync import AvSync

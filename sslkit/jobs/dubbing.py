@@ -16,7 +16,7 @@ from sslkit.engine import feed
 from sslkit.engine.device import pick, place
 from sslkit.errors import UserError
 from sslkit.jobs.data import Progress
-from sslkit.jobs.learn import loaded
+from sslkit.jobs.runs import loaded
 from sslkit.media import write
 from sslkit.ops.onset import matches, onsets, peaks, separate
 from sslkit.ops.sound import level_db

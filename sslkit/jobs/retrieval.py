@@ -14,7 +14,7 @@ from sslkit.engine.run import Run
 from sslkit.errors import SslkitError, UserError
 from sslkit.evals.senses import Sense, Space
 from sslkit.jobs.data import Progress, split_of
-from sslkit.jobs.learn import loaded
+from sslkit.jobs.runs import loaded
 from sslkit.types import Result
 
 
