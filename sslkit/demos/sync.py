@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sslkit import files
 from sslkit.demos import people
@@ -30,6 +31,8 @@ from sslkit.models.lips import FPS, WINDOW_FRAMES
 from sslkit.ops.offsets import best_offset, offset_distances
 from sslkit.types import Result
 
+_SEARCHED_FRAMES = 5000
+"""At once, so that an hour needs no more memory than a minute."""
 Verdict = Literal["in sync", "sound late", "sound early", "not found", "no face"]
 
 
@@ -187,18 +190,19 @@ def _searched(track: Track, sight: Tensor, sound: Tensor, settings: SyncSettings
     """The distances of a track to the sound around it, which may reach beyond the track."""
     reach = settings.reach_frames
     first, last = max(track.start, reach), min(track.start + len(sight), len(sound) - reach)
-    rows = torch.zeros(0, 2 * reach + 1)
-    if last > first:
-        inner = sight[first - track.start : last - track.start]
+    total, rows = torch.zeros(2 * reach + 1, dtype=torch.float64), 0
+    for begin in range(first, last, _SEARCHED_FRAMES):
+        end = min(begin + _SEARCHED_FRAMES, last)
         # The search leaves out as many frames as its range at either end: they are no frames of the track.
-        padded = torch.nn.functional.pad(inner, (0, 0, reach, reach))
-        rows = offset_distances(padded, sound[first - reach : last + reach], reach)
-        rows = rows[rows.isfinite().all(1)]
-        rows = rows.square() / 2 if squared else rows
-    if not len(rows):
+        inner = functional.pad(sight[begin - track.start : end - track.start], (0, 0, reach, reach))
+        distances = offset_distances(inner, sound[begin - reach : end + reach], reach)
+        distances = distances[distances.isfinite().all(1)].double()
+        total += (distances.square() / 2 if squared else distances).sum(0)
+        rows += len(distances)
+    if not rows:
         return Heard(track, torch.full((2 * reach + 1,), torch.nan), 0, None, 0.0, squared)
-    offset, confidence = _answered(rows.mean(0), len(rows), squared, settings)
-    return Heard(track, rows.mean(0), len(rows), offset, confidence, squared)
+    curve = (total / rows).float()
+    return Heard(track, curve, rows, *_answered(curve, rows, squared, settings), squared)
 
 
 def _answered(curve: Tensor, rows: int, squared: bool, settings: SyncSettings) -> tuple[int | None, float]:

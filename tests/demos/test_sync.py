@@ -229,6 +229,15 @@ def test_what_was_seen_and_heard_is_kept(tmp_path, monkeypatch) -> None:
         next(jobs.sync([path], features=tmp_path / "kept"))
 
 
+def test_a_long_track_is_searched_in_pieces(tmp_path, monkeypatch) -> None:
+    observed = sync.observe(coded(tmp_path, 5), Codes(), SyncSettings(), everywhere)
+    (whole,) = sync.searched(observed, SyncSettings())
+    monkeypatch.setattr(sync, "_SEARCHED_FRAMES", 37)
+    (pieces,) = sync.searched(observed, SyncSettings())
+    assert (pieces.rows, pieces.offset) == (whole.rows, whole.offset) == (FRAMES - 4 - 30, 5)
+    torch.testing.assert_close(pieces.curve, whole.curve)
+
+
 def test_what_cannot_be_asked_is_said(tmp_path) -> None:
     with pytest.raises(UserError, match="leave --weights out"):
         next(jobs.sync([tmp_path / "a.mp4"], weights=tmp_path, method="cca"))
