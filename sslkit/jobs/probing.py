@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from sslkit.engine.run import Run
 from sslkit.errors import UserError
 from sslkit.evals import esc, localisation, pretext, senses
 from sslkit.evals import inits as networks
-from sslkit.evals import probe as probing
+from sslkit.evals import probe as layers
 from sslkit.evals.inits import RANDOM, Init
 from sslkit.jobs.data import Progress, check_prepared, split_of
 from sslkit.jobs.offsets import offsets_measured
@@ -49,103 +50,132 @@ def probe(
 
     Most protocols put features of runs, random networks and supervised ones on a labelled dataset side by side.
     """
-    asked = recipes.load_probe(recipe, set=overrides)
-    name = "probe" if asked.protocol in _OF_LAYERS else asked.protocol
-    folder, chosen = evaluation_folder(out, runs, name, on), pick(device)
-    if asked.protocol == "pretext":
-        result = _pretext(runs, on, chosen, workers)
-    elif asked.protocol == "esc":
-        result = _in_folds(runs, on, inits, asked, seeds, chosen, workers, progress)
-    elif asked.protocol == "localise":
-        result = _localised(runs, on, asked, chosen, progress)
-    elif asked.protocol == "speakers":
-        result = speakers_measured(runs, on, seeds, device, progress)
-    elif asked.protocol == "duets":
-        result = duets_measured(runs, on, folder, seeds, device, progress)
-    elif asked.protocol == "sync":
-        result = offsets_measured(runs, on, device, progress, asked.dubbed)
-    elif asked.protocol == "senses":
-        result = _across(runs, on, inits, asked, seeds, chosen, workers, progress)
-    else:
-        result = probing.probe(
-            list(runs), list(inits), list(on), asked, seeds=seeds, device=chosen, workers=workers, progress=progress
-        )
-    return pages.of_rows(result, folder, name)
+    chosen = recipes.load_probe(recipe, set=overrides)
+    name = "probe" if chosen.protocol in _OF_LAYERS else chosen.protocol
+    folder = evaluation_folder(out, runs, name, on)
+    asked = _Asked(list(runs), list(on), list(inits), chosen, seeds, device, pick(device), folder, workers, progress)
+    return pages.of_rows(_PROTOCOLS.get(name, _of_layers)(asked), folder, name)
 
 
-def _pretext(runs: Sequence[Path], on: Sequence[Path], device: torch.device, workers: int) -> Result:
-    if len(runs) != 1:
-        raise UserError("The pretext protocol takes one run: sslkit probe RUN --recipe pretext --on DATASET.")
-    learner, run = load_task(runs[0])
-    dataset = Dataset(on, "test")
+@dataclass(frozen=True)
+class _Asked:
+    """What `probe` was asked; see there. named_device: as it was given. folder: for what is kept."""
+
+    runs: list[Path]
+    on: list[Path]
+    inits: list[str]
+    recipe: ProbeRecipe
+    seeds: int
+    named_device: str
+    device: torch.device
+    folder: Path
+    workers: int
+    progress: Progress | None
+
+
+def _of_layers(asked: _Asked) -> Result:
+    return layers.probe(
+        asked.runs,
+        asked.inits,
+        asked.on,
+        asked.recipe,
+        seeds=asked.seeds,
+        device=asked.device,
+        workers=asked.workers,
+        progress=asked.progress,
+    )
+
+
+def _pretext(asked: _Asked) -> Result:
+    learner, run = _one_run(asked)
+    dataset = Dataset(asked.on, "test")
     check_prepared(run.recipe.data, dataset.info)
-    result = pretext.evaluate(place(learner, device), dataset, device, workers)
-    result.fields |= {"run": str(runs[0]), "task": run.recipe.task}
+    result = pretext.evaluate(place(learner, asked.device), dataset, asked.device, asked.workers)
+    result.fields |= {"run": str(asked.runs[0]), "task": run.recipe.task}
     return result
 
 
-def _localised(
-    runs: Sequence[Path], on: Sequence[Path], recipe: ProbeRecipe, device: torch.device, progress: Progress | None
-) -> Result:
+def _localised(asked: _Asked) -> Result:
     """The maps of one run, and of its network untrained."""
-    if len(runs) != 1:
-        raise UserError("The localise protocol takes one run: sslkit probe RUN --recipe localise --on DATASET.")
-    learner, run = load_task(runs[0])
+    learner, run = _one_run(asked)
     torch.manual_seed(run.recipe.train.seed)
     untrained = tasks.build(run.recipe.task, run.recipe.settings).eval()
     if not isinstance(learner, AvObject | AvSync) or not isinstance(untrained, AvObject | AvSync):
-        raise UserError(f"{runs[0]} learnt {run.recipe.task}: localisation needs a run of av_object or av_sync.")
-    place(learner, device)
-    place(untrained, device)
-    result = localisation.evaluate(learner, untrained, Dataset(on, "test"), device, recipe.clips, progress)
-    result.fields |= {"run": str(runs[0]), "task": run.recipe.task}
+        raise UserError(f"{asked.runs[0]} learnt {run.recipe.task}: localisation needs a run of av_object or av_sync.")
+    place(learner, asked.device)
+    place(untrained, asked.device)
+    test = Dataset(asked.on, "test")
+    result = localisation.evaluate(learner, untrained, test, asked.device, asked.recipe.clips, asked.progress)
+    result.fields |= {"run": str(asked.runs[0]), "task": run.recipe.task}
     return result
 
 
-def _in_folds(
-    runs: Sequence[Path],
-    on: Sequence[Path],
-    controls: Sequence[str],
-    recipe: ProbeRecipe,
-    seeds: int,
-    device: torch.device,
-    workers: int,
-    progress: Progress | None,
-) -> Result:
+def _in_folds(asked: _Asked) -> Result:
     """By the networks of runs that hear, random ones and MFCC; without a run by MFCC alone, a second at a time."""
-    listed = networks.resolve(runs, list(dict.fromkeys([RANDOM, *controls])), seeds, hears=True) if runs else []
+    controls = list(dict.fromkeys([RANDOM, *asked.inits]))
+    listed = networks.resolve(asked.runs, controls, asked.seeds, hears=True) if asked.runs else []
     window_s = listed[0].make().takes.sound_s if listed else 1.0
     listed.append(Init("mfcc", "no network", (0,), lambda: esc.Cepstra(window_s)))
-    found = [split_of(on, split) for split in shards.SPLITS]
-    datasets = [one for one in found if one is not None] or [Dataset(list(on), "train")]
-    return esc.evaluate(listed, datasets, recipe, device=device, workers=workers, progress=progress)
+    found = [split_of(asked.on, split) for split in shards.SPLITS]
+    datasets = [one for one in found if one is not None] or [Dataset(asked.on, "train")]
+    return esc.evaluate(
+        listed, datasets, asked.recipe, device=asked.device, workers=asked.workers, progress=asked.progress
+    )
 
 
-def _across(
-    runs: Sequence[Path],
-    on: Sequence[Path],
-    controls: Sequence[str],
-    recipe: ProbeRecipe,
-    seeds: int,
-    device: torch.device,
-    workers: int,
-    progress: Progress | None,
-) -> Result:
+def _speakers(asked: _Asked) -> Result:
+    return speakers_measured(asked.runs, asked.on, asked.seeds, asked.named_device, asked.progress)
+
+
+def _duets(asked: _Asked) -> Result:
+    return duets_measured(asked.runs, asked.on, asked.folder, asked.seeds, asked.named_device, asked.progress)
+
+
+def _offsets(asked: _Asked) -> Result:
+    return offsets_measured(asked.runs, asked.on, asked.named_device, asked.progress, asked.recipe.dubbed)
+
+
+def _across(asked: _Asked) -> Result:
     """Retrieval across the senses by runs of two networks, and by networks of the same kind with random weights."""
-    unknown = set(controls) - {RANDOM}
-    if unknown or not runs:
+    unknown = set(asked.inits) - {RANDOM}
+    if unknown or not asked.runs:
         raise UserError(
             f"Retrieval across the senses takes runs and random weights, not {', '.join(unknown) or 'nothing'}: "
             "sslkit probe RUN --recipe senses --on DATASET."
         )
-    named = [(name, seed, senses.Space(learner, device)) for name, seed, learner, _ in _beside_random(runs, seeds)]
-    test = split_of(on, "test") or split_of(on, "val") or Dataset(list(on), "test")
-    paper = Published(recipe.paper.value, recipe.paper.where, recipe.paper.metric) if recipe.paper else None
+    beside = _beside_random(asked.runs, asked.seeds)
+    named = [(name, seed, senses.Space(learner, asked.device)) for name, seed, learner, _ in beside]
+    test = split_of(asked.on, "test") or split_of(asked.on, "val") or Dataset(asked.on, "test")
+    paper = asked.recipe.paper
     result = senses.evaluate(
-        named, split_of(on, "train"), test, first=recipe.first, paper=paper, workers=workers, progress=progress
+        named,
+        split_of(asked.on, "train"),
+        test,
+        first=asked.recipe.first,
+        paper=Published(paper.value, paper.where, paper.metric) if paper else None,
+        workers=asked.workers,
+        progress=asked.progress,
     )
-    result.fields["run"] = ", ".join(map(str, runs))
+    result.fields["run"] = ", ".join(map(str, asked.runs))
     return result
+
+
+_PROTOCOLS = {
+    "pretext": _pretext,
+    "esc": _in_folds,
+    "localise": _localised,
+    "speakers": _speakers,
+    "duets": _duets,
+    "sync": _offsets,
+    "senses": _across,
+}
+
+
+def _one_run(asked: _Asked) -> tuple[tasks.Task, Run]:
+    if len(asked.runs) != 1:
+        name = asked.recipe.protocol
+        raise UserError(f"The {name} protocol takes one run: sslkit probe RUN --recipe {name} --on DATASET.")
+    return load_task(asked.runs[0])
 
 
 def _beside_random(runs: Sequence[Path], seeds: int) -> list[tuple[str, int, tasks.Task, Run]]:

@@ -5,6 +5,8 @@ between the first and the last two axes is cut alike (channels, frames). `size_p
 the common canvas is picture; boxes stay inside it.
 """
 
+from typing import Protocol
+
 import torch
 import torchvision.ops
 from torch import Tensor
@@ -96,21 +98,21 @@ def cut(pictures: Tensor, boxes: Tensor, side_px: int) -> Tensor:
     return out.permute(0, 3, 1, 2).reshape(*pictures.shape[:-2], side_px, side_px)
 
 
-def cropped(
-    pictures: Tensor,
-    size_px: Tensor,
-    out_px: int,
-    draw: Draw | None,
-    *,
-    scale: tuple[float, float],
-    flip: bool,
-    centre_share: float,
-) -> Tensor:
-    """The usual crops of a task: `resized_boxes`, half of them mirrored where `flip`; without `draw` central."""
+class Crops(Protocol):
+    """What is asked of the crops of a task: the share of the area in training, whether to mirror half, and the share of
+    the short side in evaluation."""
+
+    scale: tuple[float, float]
+    flip: bool
+    centre_share: float
+
+
+def cropped(pictures: Tensor, size_px: Tensor, out_px: int, asked: Crops, draw: Draw | None) -> Tensor:
+    """The usual crops of a task: `resized_boxes` in training; without `draw` the centre."""
     if draw is None:
-        return crop(pictures, centre_boxes(size_px, centre_share), out_px)
-    boxes = resized_boxes(size_px, draw, scale)
-    return crop(pictures, boxes, out_px, draw.uniform(len(pictures)) < 0.5 if flip else None)
+        return crop(pictures, centre_boxes(size_px, asked.centre_share), out_px)
+    boxes = resized_boxes(size_px, draw, asked.scale)
+    return crop(pictures, boxes, out_px, draw.uniform(len(pictures)) < 0.5 if asked.flip else None)
 
 
 def mirror(pictures: Tensor, which: Tensor) -> Tensor:

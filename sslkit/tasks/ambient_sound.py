@@ -197,16 +197,7 @@ class AmbientSound(Task):
     def views(self, batch: Batch, draw: Draw) -> Views:
         """x (B, 3, S, S), values 0..255; target (B,) int64 or (B, count) float; -1 where nothing is heard."""
         pictures, size_px = sight(batch, self.trunk.takes)
-        asked = self.settings
-        x = cropped(
-            pictures,
-            size_px,
-            self.trunk.crop_px,
-            draw if self.training else None,
-            scale=asked.scale,
-            flip=asked.flip,
-            centre_share=asked.centre_share,
-        )
+        x = cropped(pictures, size_px, self.trunk.crop_px, self.settings, draw if self.training else None)
         sound = _sound(batch)
         heard, target = self._heard(sound), self.kinds(self.textures(sound))
         target[~heard] = -1

@@ -138,16 +138,7 @@ class Rotation(Task):
     def views(self, batch: Batch, draw: Draw) -> Views:
         """x (4B, 3, S, S): the copies of one picture follow each other; target (4B,) counts quarter turns."""
         pictures, size_px = sight(batch, self.trunk.takes)
-        asked = self.settings
-        square = cropped(
-            pictures,
-            size_px,
-            self.trunk.crop_px,
-            draw if self.training else None,
-            scale=asked.scale,
-            flip=asked.flip,
-            centre_share=asked.centre_share,
-        )
+        square = cropped(pictures, size_px, self.trunk.crop_px, self.settings, draw if self.training else None)
         return _questions(torch.stack([torch.rot90(square, k, (-2, -1)) for k in range(len(TURNS))], 1), batch)
 
     def forward(self, views: Views) -> Answer:

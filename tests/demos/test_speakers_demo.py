@@ -6,34 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from sslkit import jobs
 from sslkit.demos import people, speakers, sync
 from sslkit.demos.sync import SyncSettings
 from sslkit.errors import UserError
 from sslkit.media import read, write
-from sslkit.models.lips import HOP, WINDOW
+from sslkit.models.lips import HOP
 from sslkit.ops.speaking import Rule
+
+from .codes import Codes
 
 jobs_sync = importlib.import_module("sslkit.jobs.timing")
 FRAMES, HEIGHT, WIDTH = 300, 96, 224
 BOXES = np.array([[16, 20, 72, 76, 0], [136, 20, 192, 76, 0]], np.float32)
-
-
-class Codes:
-    """Sees how bright a window's middle frame is, hears how loud that time is, both as the number that was drawn."""
-
-    side_px = 16
-    part = "face"
-    squared = False
-
-    def see(self, frames: torch.Tensor) -> torch.Tensor:
-        return ((frames[0, 2:-2].float().mean((1, 2, 3)) - 50) / 150)[:, None]
-
-    def hear(self, sound: torch.Tensor) -> torch.Tensor:
-        middle = sound[0].float().unfold(0, WINDOW, HOP)[:, (WINDOW - HOP) // 2 : (WINDOW + HOP) // 2]
-        return (middle.square().mean(1).sqrt() / 6000)[:, None]
 
 
 def everywhere(picture: np.ndarray, near: np.ndarray | None = None) -> np.ndarray:

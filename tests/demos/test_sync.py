@@ -17,24 +17,11 @@ from sslkit.jobs import shipped
 from sslkit.media import write
 from sslkit.models.lips import HOP, WINDOW
 
+from .codes import Codes
+
 jobs_sync = importlib.import_module("sslkit.jobs.timing")
 FRAMES, SIDE = 230, 96
 BOX = np.array([[20, 16, 76, 72, 0]], np.float32)
-
-
-class Codes:
-    """Sees how bright a window's middle frame is, hears how loud that time is, both as the number that was drawn."""
-
-    side_px = 16
-    part = "face"
-    squared = False
-
-    def see(self, frames: torch.Tensor) -> torch.Tensor:
-        return ((frames[0, 2:-2].float().mean((1, 2, 3)) - 50) / 150)[:, None]
-
-    def hear(self, sound: torch.Tensor) -> torch.Tensor:
-        middle = sound[0].float().unfold(0, WINDOW, HOP)[:, (WINDOW - HOP) // 2 : (WINDOW + HOP) // 2]
-        return (middle.square().mean(1).sqrt() / 6000)[:, None]
 
 
 def coded(tmp_path, offset: int, seed: int = 0, voice: int = 0, name: str = "v.mkv"):

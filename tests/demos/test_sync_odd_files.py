@@ -10,7 +10,8 @@ from sslkit.demos import people, sync
 from sslkit.demos.sync import SyncSettings
 from sslkit.errors import WorkError
 
-from .test_sync import SIDE, Codes, everywhere
+from .codes import Codes
+from .test_sync import SIDE, everywhere
 
 SECONDS, LATE = 8.0, 3
 DRAWN = np.random.default_rng(0).uniform(0.1, 1, round(SECONDS * 25))
