@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
+JOBS ?= 2
 QUICK := runs/quickstart
 
 .PHONY: help quickstart test lint format clean
@@ -38,8 +39,9 @@ quickstart: .venv/.installed
 	@find $(QUICK) -name '*.html' | sort
 	@find $(QUICK)/arrow -name '*.mp4' | sort
 
+# Files of tests are shared out to JOBS processes, each of which needs up to 2 GB.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
