@@ -19,7 +19,7 @@ import torch
 from sslkit.demos import footage, heat
 from sslkit.demos.footage import Border, Frames
 from sslkit.demos.heat import Found, Progress
-from sslkit.demos.scene import Scene, Sound
+from sslkit.demos.scene import Scene, Sound, pieces
 from sslkit.demos.sounding import Cut, Finder
 from sslkit.errors import UserError, WorkError
 from sslkit.media import picture as stills
@@ -106,7 +106,11 @@ def _targets(scene: Scene, out: Path | None, overlay: bool) -> dict[str, Path]:
 
 def _found(scene: Scene, finder: Finder, progress: Progress | None) -> Found:
     cut, border, size_px = finder.cut, *_seen(scene, finder.cut)
-    found, sound, windows = Found(border, size_px), Sound(scene, cut.rate_hz), _windows(scene, cut, border)
+    found, sound, windows = (
+        Found(border, size_px),
+        Sound(pieces(scene, cut.rate_hz), cut.rate_hz),
+        _windows(scene, cut, border),
+    )
     total_s = scene.seconds
     while group := list(islice(windows, _BATCH)):
         starts = [first / cut.fps for first, _ in group]

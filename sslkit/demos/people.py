@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sslkit.demos.scene import Sound
 from sslkit.demos.stages import Stages
 from sslkit.media import detectors, faces, read, shots
 from sslkit.media.faces import Track
@@ -150,35 +151,19 @@ def heard(video: Path, frames: int, hear: Hear, stream: int = 0, stages: Stages 
     several sounds, from 0.
     """
     stages, found = stages or Stages(), []
-    sound = _Sound(video, stream, frames)
+    # A window of sound is a little longer than five frames, with the same middle.
+    early_s, end_s = (WINDOW - WINDOW_FRAMES * HOP) / 2 / RATE_HZ, (frames + 2 * _SLACK_FRAMES) / FPS
+    pieces = read.sound_chunks(video, RATE_HZ, _JUDGED_FRAMES / FPS, -early_s, end_s, stream)
+    sound = Sound(pieces, RATE_HZ, -early_s)
     for first in range(0, max(0, frames - WINDOW_FRAMES + 1), _JUDGED_FRAMES):
         last = min(first + _JUDGED_FRAMES, frames - WINDOW_FRAMES + 1)
         # Some more on either side, so that the windows at the edges of a chunk hear what they would hear in the whole.
         begin, end = max(0, first - _SLACK_FRAMES), last + _SLACK_FRAMES
         with stages.stage("decode"):
-            samples = sound.windows(begin, end)
+            samples = sound.part(begin / FPS - early_s, ((end - begin - 1) * HOP + WINDOW) / RATE_HZ)
         with stages.stage("features"):
             vectors = hear(torch.from_numpy(samples)[None]).cpu()
             silent = ~np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP].any(1)
             vectors[torch.from_numpy(silent)] = torch.nan
         found.append(vectors[first - begin : last - begin])
     return torch.cat(found) if found else torch.zeros(0, 1)
-
-
-class _Sound:
-    """The sound of a video, decoded once from its beginning to its end and held no longer than it is needed."""
-
-    def __init__(self, video: Path, stream: int, frames: int) -> None:
-        # A window of sound is a little longer than five frames, with the same middle.
-        early_s = (WINDOW - WINDOW_FRAMES * HOP) / 2 / RATE_HZ
-        end_s = (frames + 2 * _SLACK_FRAMES) / FPS
-        self._pieces = read.sound_chunks(video, RATE_HZ, _JUDGED_FRAMES / FPS, -early_s, end_s, stream)
-        self._held, self._first = np.zeros(0, np.int16), 0
-
-    def windows(self, begin: int, end: int) -> NDArray[np.int16]:
-        """The samples of the windows begin .. end - 1, each beginning not before the last; zeros after the end."""
-        first, last = begin * HOP, (end - 1) * HOP + WINDOW
-        self._held, self._first = self._held[first - self._first :], first
-        while len(self._held) < last - first and (piece := next(self._pieces, None)) is not None:
-            self._held = np.concatenate([self._held, piece])
-        return np.pad(self._held[: last - first], (0, max(0, last - first - len(self._held))))

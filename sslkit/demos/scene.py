@@ -40,12 +40,12 @@ class Scene:
 class Sound:
     """Parts of a sound, each later than the one before, zeros beyond its ends; little more than a part is held.
 
-    The sound of another file is repeated for as long as is seen.
+    pieces: (N,) int16 each, one after the other, the first from `begin_s` on.
     """
 
-    def __init__(self, scene: Scene, rate_hz: int) -> None:
-        self._rate_hz, self._held, self._held_from = rate_hz, np.zeros(0, np.int16), 0
-        self._pieces = pieces(scene, rate_hz)
+    def __init__(self, pieces: Iterator[NDArray[np.int16]], rate_hz: int, begin_s: float = 0.0) -> None:
+        self._pieces, self._rate_hz = pieces, rate_hz
+        self._held, self._held_from = np.zeros(0, np.int16), round(begin_s * rate_hz)
 
     def part(self, start_s: float, seconds: float) -> NDArray[np.int16]:
         """(N,) int16 from a time on the clock of the pictures."""

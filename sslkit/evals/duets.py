@@ -27,6 +27,7 @@ from sslkit.ops.sound import level_db, levelled
 
 Progress = Callable[[int, int, str], None]
 _SIDE_PX = 256
+_LARGEST_PX = 720
 _AROUND = 2.2
 """Sides of what is cut out, in sides of the face."""
 _LEAST_S, _MOST_S = 1.5, 3.0
@@ -116,7 +117,9 @@ def _turns(frames: int, seed: int) -> NDArray[np.bool_]:
 def _mixed(left: Person, right: Person, turns: NDArray[np.bool_]) -> NDArray[np.int16]:
     """The voice of whose turn it is, (N,), faded over 10 ms."""
     share = np.repeat(turns.astype(np.float32), HOP)
-    share = np.convolve(np.pad(share, _FADE_SAMPLES // 2, mode="edge"), np.full(_FADE_SAMPLES + 1, 1 / 161), "valid")
+    share = np.convolve(
+        np.pad(share, _FADE_SAMPLES // 2, mode="edge"), np.full(_FADE_SAMPLES + 1, 1 / (_FADE_SAMPLES + 1)), "valid"
+    )
     both = share * left.sound[: len(share)] + (1 - share) * right.sound[: len(share)]
     return both.clip(-32768, 32767).astype(np.int16)
 
@@ -133,7 +136,7 @@ def _half(one: Person, frames: int) -> Iterator[Frames]:
     """Pictures (S, S, 3) of a person."""
     about, (left, top, side) = read.probe(one.video), _square(one)
     short_px = min(about.height, about.width)
-    side_px = min(short_px, 720) // 2 * 2
+    side_px = min(short_px, _LARGEST_PX) // 2 * 2
     # A face is cut as 1.4 times its box.
     box = np.array([left + side / 2 - side / 2.8, top, left + side / 2 + side / 2.8, top + side / 1.4], np.float32)
     start_s, seen = one.first / FPS, 0

@@ -53,20 +53,19 @@ def probe(
     chosen = recipes.load_probe(recipe, set=overrides)
     name = "probe" if chosen.protocol in _OF_LAYERS else chosen.protocol
     folder = evaluation_folder(out, runs, name, on)
-    asked = _Asked(list(runs), list(on), list(inits), chosen, seeds, device, pick(device), folder, workers, progress)
+    asked = _Asked(list(runs), list(on), list(inits), chosen, seeds, pick(device), folder, workers, progress)
     return pages.of_rows(_PROTOCOLS.get(name, _of_layers)(asked), folder, name)
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What `probe` was asked; see there. named_device: as it was given. folder: for what is kept."""
+    """What `probe` was asked; see there. folder: for what is kept."""
 
     runs: list[Path]
     on: list[Path]
     inits: list[str]
     recipe: ProbeRecipe
     seeds: int
-    named_device: str
     device: torch.device
     folder: Path
     workers: int
@@ -124,15 +123,15 @@ def _in_folds(asked: _Asked) -> Result:
 
 
 def _speakers(asked: _Asked) -> Result:
-    return speakers_measured(asked.runs, asked.on, asked.seeds, asked.named_device, asked.progress)
+    return speakers_measured(asked.runs, asked.on, asked.seeds, str(asked.device), asked.progress)
 
 
 def _duets(asked: _Asked) -> Result:
-    return duets_measured(asked.runs, asked.on, asked.folder, asked.seeds, asked.named_device, asked.progress)
+    return duets_measured(asked.runs, asked.on, asked.folder, asked.seeds, str(asked.device), asked.progress)
 
 
 def _offsets(asked: _Asked) -> Result:
-    return offsets_measured(asked.runs, asked.on, asked.named_device, asked.progress, asked.recipe.dubbed)
+    return offsets_measured(asked.runs, asked.on, str(asked.device), asked.progress, asked.recipe.dubbed)
 
 
 def _across(asked: _Asked) -> Result:

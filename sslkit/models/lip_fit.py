@@ -110,12 +110,11 @@ def _lateness(person: Clips, found: Canonical) -> int:
     sight, sound = gains(found)
     edge, turns = MOST_LATE // PARTS, (found.one.float(), found.other.float())
 
+    seen = [_even(one @ turns[0]) * sight for one, _ in person.rows(0, edge)]
+
     def distance(late: int) -> float:
-        pairs = person.rows(late, edge)
-        return sum(
-            float((_even(one @ turns[0]) * sight - _even(other @ turns[1]) * sound).square().sum())
-            for one, other in pairs
-        )
+        heard = (_even(other @ turns[1]) * sound for _, other in person.rows(late, edge))
+        return sum(float((one - other).square().sum()) for one, other in zip(seen, heard, strict=True))
 
     return min(range(-MOST_LATE, MOST_LATE + 1), key=distance)
 

@@ -120,8 +120,8 @@ class TestImagenet:
     VAL = ("val/ILSVRC2012_val_00000001.JPEG", "val/ILSVRC2012_val_00000002.JPEG")
     EXPECTED = (("train", "n01440764"), ("train", "n02102040"), ("val", "n02102040"), ("val", "n01440764"))
 
-    def check(self, root: Path) -> None:
-        assert [(item.split, item.label_name) for item in items("imagenet", root)] == list(self.EXPECTED)
+    def found(self, root: Path) -> tuple[tuple[str, str | None], ...]:
+        return tuple((item.split, item.label_name) for item in items("imagenet", root))
 
     def test_class_folders(self, tmp_path: Path) -> None:
         touch(tmp_path, *self.TRAIN, "val/n02102040/b.JPEG")
@@ -132,7 +132,7 @@ class TestImagenet:
         touch(root, *self.TRAIN, *self.VAL)
         lines = ["ILSVRC2012_val_00000002,n01440764 1 2 3 4", "ILSVRC2012_val_00000001,n02102040 85 1 499 272"]
         write(tmp_path / "LOC_val_solution.csv", "ImageId,PredictionString", *lines)
-        self.check(root)
+        assert self.found(root) == self.EXPECTED
 
     def test_flat_val_with_development_kit(self, tmp_path: Path) -> None:
         touch(tmp_path, *self.TRAIN, *self.VAL)
@@ -143,7 +143,7 @@ class TestImagenet:
             dtype=[("ILSVRC2012_ID", object), ("WNID", object), ("num_children", object)],
         )
         savemat(kit / "meta.mat", {"synsets": synsets[:, None]})
-        self.check(tmp_path)
+        assert self.found(tmp_path) == self.EXPECTED
 
     def test_wrong_folders(self, tmp_path: Path) -> None:
         touch(tmp_path, "cats/a.jpg")

@@ -101,6 +101,7 @@ def test_pictures_at_irregular_times(tmp_path: Path) -> None:
     times_s = np.unique(np.cumsum(np.random.default_rng(0).uniform(0.01, 0.2, 60)).round(3))
     result = found(film(tmp_path / "x.mkv", times_s=[0.0, *times_s[times_s < 3.9]]))
     follows(result, slack_s=0.25)
+    assert result.fields["heard_share"] == 1
 
 
 @pytest.mark.parametrize("rate_hz, layout", [(8000, "mono"), (192_000, "stereo"), (48_000, "5.1")])
