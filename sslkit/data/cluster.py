@@ -34,6 +34,7 @@ _ANSWER_S = 15.0
 _WORKERS_S = 60.0
 _SEEN_S = 60.0
 _LOOK_S = 2.0
+_STARTS = 3
 _AHEAD = 4
 """Tasks that are sent to the cluster ahead of time, for each thread of its workers."""
 _LOST = -1
@@ -58,7 +59,7 @@ def in_cluster(tasks: Sequence[Task], address: str) -> Iterator[str]:
 @contextmanager
 def _connected(address: str) -> Iterator[Client]:
     try:
-        import distributed
+        import distributed  # noqa: F401
     except ImportError as error:
         raise UserError("--cluster needs Dask: pip install 'sslkit[cluster]'.") from error
     logger = logging.getLogger("distributed")
@@ -67,7 +68,7 @@ def _connected(address: str) -> Iterator[Client]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            client = distributed.Client(address, timeout=_ANSWER_S, set_as_default=False)
+            client = _client(address)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"No Dask scheduler answers at {address} within {_ANSWER_S:g} s: start one with `dask scheduler`, or mend "
@@ -81,6 +82,17 @@ def _connected(address: str) -> Iterator[Client]:
         with suppress(Exception):
             client.close(_ANSWER_S)
         logger.setLevel(before)
+
+
+def _client(address: str) -> Client:
+    """A client of the scheduler at an address. Raises as `distributed.Client`, WorkError where it cannot be started."""
+    from distributed import Client
+
+    for _ in range(_STARTS):
+        # Its thread must begin within 10 s, which on a machine that is very busy it may not.
+        with suppress(AssertionError):
+            return Client(address, timeout=_ANSWER_S, set_as_default=False)
+    raise WorkError("The client of Dask does not start here: this machine is too busy, start the same command again.")
 
 
 def _require_workers(client: Client, address: str) -> None:

@@ -76,8 +76,9 @@ def test_flow_of_a_pair(small: Bench) -> None:
 
 
 def test_starting_the_program(small: Bench) -> None:
-    (row,) = rows("startup", small)
-    assert row.value and row.other and row.aim == "<= 1.5"
+    shown, sync = rows("startup", small)
+    assert shown.value and shown.other and shown.aim == "<= 1.5"
+    assert sync.what == "sslkit sync" and sync.ratio and sync.aim is None
 
 
 @pytest.mark.own_process

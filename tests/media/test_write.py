@@ -34,6 +34,13 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     assert write.jpeg(frames[0]) == write.jpeg(frames[0]) and write.png(frames[0]) == write.png(frames[0])
 
 
+def test_bytes_do_not_depend_on_what_memory_held_before() -> None:
+    texture = np.random.default_rng(7).integers(40, 220, (12, 16, 3)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
+    source = write.video(None, np.stack([np.roll(texture, 2 * frame, axis=1) for frame in range(12)]), 10)
+    found = {write.video(None, read.video(source, 10).frames, 10) for _ in range(100)}
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("fps", [25, 30_000 / 1001, 29.97, Fraction(24_000, 1001), 12.5, 23.6])
 def test_times_are_exact_at_any_rate(fps: float | Fraction) -> None:
     exact = Fraction(fps).limit_denominator(1001)
