@@ -1,4 +1,6 @@
-"""Validation weighs every sample alike and leaves the task as it was."""
+"""Validation weighs every question alike and leaves the task as it was."""
+
+import math
 
 import pytest
 import torch
@@ -66,8 +68,61 @@ def test_several_questions_a_sample(tiny):
             return Answer(scores.sum(), {}, scores, views["target"], sample)
 
     result = validate(Twice(), tiny.Blobs(8), 4, tiny.CPU)
-    assert result.sample.tolist() == [0, 1, 2, 4] * 2 + [5, 6, 7] * 2
+    assert result.sample.tolist() == [i for i in (0, 1, 2, 4, 5, 6, 7) for _ in range(2)]
+    assert result.target.tolist() == [x for i in (0, 1, 2, 4, 5, 6, 7) for x in (i % 2, -1)]
     assert result.confusion.sum() == 7, "questions without an answer do not count"
+
+
+def test_batches_hold_samples_from_all_over_the_split(tiny):
+    """Four sources of ten samples each: in the order of the data, half of the batches would be of one source."""
+
+    class OfSeveral(tiny.Brighter):
+        def views(self, batch, draw):
+            source = batch.index // 10
+            (rows,) = (source[:, None] != source).any(1).nonzero(as_tuple=True)
+            return {**super().views(batch, draw), "rows": rows}
+
+        def forward(self, views):
+            rows = views["rows"]
+            if not len(rows):
+                return Answer(torch.zeros(()), {}, torch.zeros(0, 2), rows, rows)
+            answer = super().forward({name: views[name][rows] for name in ("x", "target")})
+            answer.sample = rows
+            return answer
+
+    torch.manual_seed(0)
+    task, dataset = OfSeveral(), tiny.Blobs(40)
+    result = validate(task, dataset, 8, tiny.CPU)
+    assert result.sample.tolist() == dataset.usable(tiny.READS) and result.samples == 39
+    plain = validate(task, dataset, 39, tiny.CPU)
+    torch.testing.assert_close(result.scores, plain.scores)
+    assert result.metrics == pytest.approx(plain.metrics)
+
+
+def test_a_batch_that_asks_nothing_does_not_count(tiny):
+    class Some(tiny.Brighter):
+        asks = 2
+
+        def forward(self, views):
+            target = views["target"].clone()
+            target[self.asks :] = -1
+            self.asks = 0
+            answer = super().forward(views)
+            known = target >= 0
+            loss = F.cross_entropy(answer.scores[known], target[known], reduction="sum")
+            return Answer(loss / max(1, int(known.sum())), {}, answer.scores, target)
+
+    result = validate(Some(), tiny.Blobs(), 8, tiny.CPU)
+    asked = result.target >= 0
+    assert asked.sum() == 2 and len(asked) == 19
+    loss = F.cross_entropy(result.scores[asked], result.target[asked])
+    assert result.metrics == {"loss": pytest.approx(loss.item())}
+
+    class Nothing(Some):
+        asks = 0
+
+    nothing = validate(Nothing(), tiny.Blobs(), 8, tiny.CPU)
+    assert math.isnan(nothing.metrics["loss"]) and not nothing.confusion.any()
 
 
 def test_a_task_without_classes_has_no_confusion(tiny):
