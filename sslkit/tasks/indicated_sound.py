@@ -151,8 +151,10 @@ class IndicatedSound(Task):
             chosen = strength.argmax(1)
         start = (chosen - (place * settings.frames).long()).clamp(0, length - settings.frames)
         rows = torch.arange(count, device=frames.device)[:, None]
-        first = (start * settings.rate_hz / settings.fps).round().long()[:, None]
-        heard = first + torch.arange(round(settings.frames * settings.rate_hz / settings.fps))
+        samples = round(settings.frames * settings.rate_hz / settings.fps)
+        first = (start * settings.rate_hz / settings.fps).round().long()
+        # Where a frame has no whole number of samples, the two roundings may add up to one sample too many.
+        heard = first.clamp(max=sound.shape[1] - samples)[:, None] + torch.arange(samples)
         seen = start[:, None] + torch.arange(settings.frames)
         return frames[rows, seen.to(frames.device)], sound[rows, heard.to(sound.device)]
 
@@ -212,11 +214,14 @@ class IndicatedSound(Task):
         with torch.no_grad():
             near = _matched(said, true)
             foretold = self.rebuilt(said)
-            logs = {"accuracy": (near[:, 0] < near[:, 1]).float().mean() * 100}
-            logs |= {f"{name}_r": _correlation(measure(foretold), measure(views["heard"]))
-                     for name, measure in {"loudness": _loudness, "centroid": self._centroid}.items()}  # fmt: skip
-        target = torch.zeros(len(said), dtype=torch.int64, device=said.device)
-        return Answer(loss, logs, -near, target, views["sample"], {"foretold": foretold})
+            logs = {f"{name}_r": _correlation(measure(foretold), measure(views["heard"]))
+                    for name, measure in {"loudness": _loudness, "centroid": self._centroid}.items()}  # fmt: skip
+        answer = Answer(loss, logs, pictures={"foretold": foretold})
+        if len(said) > 1:  # there is no other sound that one clip alone could be told apart from
+            answer.logs = {"accuracy": (near[:, 0] < near[:, 1]).float().mean() * 100, **logs}
+            answer.scores, answer.sample = -near, views["sample"]
+            answer.target = torch.zeros(len(said), dtype=torch.int64, device=said.device)
+        return answer
 
     def _centroid(self, found: Tensor) -> Tensor:
         """Where the energy of each clip lies, in bands, (B,)."""

@@ -117,6 +117,29 @@ def test_clips_are_cut_around_a_hit_with_their_sound(training: bool) -> None:
     assert (middle[(at >= 3) & (at <= 7)] == 3).all()
 
 
+def test_a_late_hit_is_cut_where_a_frame_has_no_whole_number_of_samples() -> None:
+    task = fitted(fps=30, steps=3, frames=20, read_s=4 / 3)
+    reads = task.reads()
+    sound = torch.zeros(1, 1, round(reads.sound_s * RATE_HZ), dtype=torch.int16)
+    sound[..., -2000:] = 9000
+    picture = torch.arange(reads.frames, dtype=torch.uint8)[None, None, :, None, None, None].expand(1, 1, -1, 3, 8, 8)
+    batch = Batch(
+        label=torch.tensor([-1]), index=torch.tensor([0]), start_s=torch.zeros(1, 1),
+        size_px=torch.tensor([[8, 8]]), frames=picture, sound=sound,
+    )  # fmt: skip
+    frames, heard = task.cut(batch)
+    assert frames[0, :, 0, 0, 0].tolist() == list(range(20, 40)) and torch.equal(heard[0], sound[0, 0, -10667:])
+
+
+def test_a_clip_alone_is_asked_nothing_but_what_it_sounds_like() -> None:
+    task = fitted().eval()
+    views = task.views(flashes(1)[0], Draw(0, 0))
+    answer = task(views)
+    assert answer.scores is None and answer.target is None and set(answer.logs) == {"loudness_r", "centroid_r"}
+    assert math.isfinite(answer.loss.item())
+    assert task.show(views, answer)[0].right == [None]
+
+
 def test_silent_clips_are_left_out() -> None:
     task, (batch, *_) = fitted(), flashes(6)
     assert batch.sound is not None
