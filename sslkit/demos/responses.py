@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Protocol
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from sslkit.data.dataset import Dataset
 from sslkit.engine import feed
 from sslkit.report import picture
-from sslkit.types import Panel, Reads, Result
+from sslkit.types import Batch, Panel, Reads, Result
 
 _WINDOWS = 3
 _BATCH = 8
@@ -57,14 +58,13 @@ def top_responses(
     began, kept = time.perf_counter(), dict[str, list[_Response]]()
     reads = task.window.but(clips=_WINDOWS, start="spread")
     count, done = len(dataset.usable(reads)), 0
-    for batch in feed.once(dataset, reads, _BATCH, device):
+    for batch in (part for whole in feed.once(dataset, reads, _BATCH, device) for part in _by_size(whole)):
         assert batch.frames is not None and batch.sound is not None
         maps = task.localise(batch.frames.flatten(0, 1), batch.sound.flatten(0, 1)).float().cpu()
         maps = maps.reshape(len(batch), _WINDOWS, *maps.shape[1:])
         for row, index in enumerate(batch.index.tolist()):
             best = int(maps[row].flatten(1).amax(1).argmax())
             frame = batch.frames[row, best, batch.frames.shape[2] // 2].cpu()
-            frame = frame[:, : int(batch.size_px[row, 0]), : int(batch.size_px[row, 1])]
             strength = float(maps[row, best].max())
             response = _Response(index, strength, float(batch.start_s[row, best]), frame, maps[row, best])
             several = kept.setdefault(dataset.entries[index].label_name or "all", [])
@@ -93,6 +93,16 @@ def top_responses(
         panels=[_panel(name, several) for name, several in sorted(kept.items())],
         seconds=time.perf_counter() - began,
     )
+
+
+def _by_size(batch: Batch) -> Iterator[Batch]:
+    """The batch in parts of one size each, without padding: it would be seen, and the maps would cover it too."""
+    for height, width in batch.size_px.unique(dim=0).tolist():
+        rows = (batch.size_px == batch.size_px.new_tensor([height, width])).all(1)
+        part = batch.map(itemgetter(rows))
+        assert part.frames is not None
+        part.frames = part.frames[..., :height, :width]
+        yield part
 
 
 def _panel(name: str, several: list[_Response]) -> Panel:
