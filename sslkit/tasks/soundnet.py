@@ -8,7 +8,8 @@ Source: Aytar, Vondrick and Torralba, "SoundNet: learning sound representations 
 cvondrick/soundnet.
 Departures: one teacher, where the paper has two (objects and places) and a head for each; several pictures a part; the
 gain is drawn at random. A teacher that has layers but no classes is made to choose: its channels are standardised over
-the training data and go through a softmax. The head is as wide as the sound allows, where that is shorter than 5 s.
+the training data and go through a softmax. Where the sound is too short for the head it is narrower, so that every part
+has steps of its own.
 """
 
 from typing import cast
@@ -97,8 +98,11 @@ class SoundNet(Task):
                 f"settings.sound_s {settings.sound_s:g} gives {steps} steps, too few for {settings.parts} parts: "
                 "lengthen it, or lower settings.parts."
             )
-        kernel = min(_HEAD, steps - settings.parts + 1)
-        self.head = nn.Conv1d(self.trunk.vector_width, settings.classes, kernel, _HEAD_STRIDE)
+        # Rather a narrow head than a dense one: its steps lie nearer to their parts.
+        between = settings.parts - 1
+        stride = _HEAD_STRIDE if steps > _HEAD_STRIDE * between else 1
+        kernel = min(_HEAD, steps - stride * between)
+        self.head = nn.Conv1d(self.trunk.vector_width, settings.classes, kernel, stride)
         self.trunks = {"sound": self.trunk}
         self.register_buffer("mean", torch.zeros(settings.classes))
         self.register_buffer("scale", torch.ones(settings.classes))

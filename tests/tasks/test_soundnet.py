@@ -102,7 +102,25 @@ def test_settings_that_do_not_go_together_are_told() -> None:
     with pytest.raises(UserError, match="settings.classes is 3, but the network of random weights says 128"):
         task.teacher()
     paper = base.build("soundnet", {"trunk_settings": {"width": 0.1}})
-    assert paper.head.kernel_size == (8,) and paper.reads().frames == 8 and paper.reads().fps == 0.4
+    assert (
+        paper.head.kernel_size == (8,)
+        and paper.head.stride == (2,)
+        and paper.reads().frames == 8
+        and paper.reads().fps == 0.4
+    )
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 22_050])
+@pytest.mark.parametrize("sound_s", [5.0, 10.0, 15.0, 20.0])
+def test_every_part_has_steps_of_its_own(rate_hz: int, sound_s: float) -> None:
+    hears = {"width": 0.1, "rate_hz": rate_hz}
+    task = base.build("soundnet", {"trunk_settings": hears, "classes": 3, "sound_s": sound_s, "parts": 4}).eval()
+    steps = task.trunk.steps(round(sound_s * rate_hz))
+    heard = torch.randn(1, task.trunk.vector_width, 1, steps)
+    task.trunk.forward = lambda raw: {"conv7": heard}
+    views = {"sound": heard, "posterior": torch.full((1, 4, 3), 1 / 3), "sample": torch.zeros(4, dtype=torch.int64)}
+    said = task.head(heard[:, :, 0]).shape[2]
+    assert said >= 4 and torch.unique(task(views).scores, dim=0).shape == (4, 3)
 
 
 def test_learns_to_see_by_ear() -> None:
