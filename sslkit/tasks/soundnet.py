@@ -76,7 +76,7 @@ class SoundNet(Task):
         Shortcut(
             "a common answer",
             "a teacher that says the same of most pictures is easily followed",
-            "chance is the share of the teacher's most common answer among the training pictures",
+            "chance is the share of the teacher's most common answer to the parts of the training sounds",
             "posteriors over a thousand classes are far from even on any data",
             "Reported: chance stands beside every accuracy.",
         ),
@@ -141,11 +141,11 @@ class SoundNet(Task):
     @torch.no_grad()
     def before_training(self, sweep: Sweep) -> None:
         reads = self.reads()
-        said = torch.cat([self._said(batch) for batch in sweep(reads, self.settings.fitted_samples)]).flatten(0, -2)
+        said = torch.cat([self._said(batch) for batch in sweep(reads, self.settings.fitted_samples)])
         if not self.teacher().classifies:
-            self.mean.copy_(said.mean(0))
-            self.scale.copy_(said.std(0, correction=0).clamp(min=1e-6) / _SHARPNESS)
-        answers = self._posterior(said).argmax(1)
+            self.mean.copy_(said.mean((0, 1, 2)))
+            self.scale.copy_(said.std((0, 1, 2), correction=0).clamp(min=1e-6) / _SHARPNESS)
+        answers = self._posterior(said).argmax(-1).flatten()
         self.common.copy_(answers.bincount(minlength=self.settings.classes).max() / len(answers))
 
     def _said(self, batch: Batch) -> Tensor:
@@ -162,7 +162,8 @@ class SoundNet(Task):
         return crop(pictures, boxes, side_px).reshape(len(batch), -1, 3, side_px, side_px)
 
     def _posterior(self, said: Tensor) -> Tensor:
-        return ((said - self.mean) / self.scale).softmax(-1)
+        """The mean posterior of each part, (B, parts, classes), of what is said of its pictures."""
+        return ((said - self.mean) / self.scale).softmax(-1).mean(2)
 
     @torch.no_grad()
     def views(self, batch: Batch, draw: Draw) -> Views:
@@ -173,7 +174,7 @@ class SoundNet(Task):
             low, high = self.settings.gain_db
             gain_db = draw.uniform(len(sound), low=low, high=high).to(sound.device)
             sound = sound * (10 ** (gain_db / 20))[:, None]
-        posterior = self._posterior(self._said(batch)).mean(2)
+        posterior = self._posterior(self._said(batch))
         seen = self._pictures(batch, _SHOWN_PX)[:, :: self.settings.part_frames].clamp(0, 255).to(torch.uint8)
         sample = torch.arange(len(sound), device=sound.device).repeat_interleave(self.settings.parts)
         return {"sound": sound, "posterior": posterior, "seen": seen, "sample": sample}

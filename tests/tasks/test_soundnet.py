@@ -85,6 +85,19 @@ def test_a_teacher_without_classes_is_standardised_and_all_is_stored() -> None:
     assert not plain.mean.any() and bool((plain.scale == 1).all())
 
 
+def test_chance_is_that_of_the_parts_which_are_asked_about() -> None:
+    """Red is seen in every second picture, and yet no part is red: the other picture is always surer."""
+    task, (batch, _) = with_teacher(), seen_and_heard(6)
+    batch.frames = torch.zeros_like(batch.frames)
+    batch.frames[:, :, 0::2, 0] = 30
+    for row in range(6):
+        batch.frames[row, :, 1::2, 1 + (row > 1)] = 200
+    task.before_training(lambda reads, samples: iter([batch]))
+    target = task.eval().views(batch, Draw(0, 0))["posterior"].argmax(-1)
+    assert target.flatten().bincount().tolist() == [0, 4, 8]
+    assert task.chance == pytest.approx(100 * 8 / 12)
+
+
 def test_loss_is_the_divergence_of_the_definition() -> None:
     task = with_teacher().eval()
     views = task.views(seen_and_heard(3)[0], Draw(0, 0))
