@@ -206,7 +206,7 @@ def _stills(result: Result) -> Panel:
 
 def of_localised(results: Sequence[Result], weights: str, folder: Path) -> None:
     """Write localize-sound.html into `folder`: the clearest moments of each file, and its best places."""
-    judged = [result for result in results if "moments" in result.fields]
+    judged = [result for result in results if "frames" in result.fields]
     page.write(
         folder / "localize-sound.html",
         page.Page(
@@ -215,7 +215,7 @@ def of_localised(results: Sequence[Result], weights: str, folder: Path) -> None:
             notes=list(dict.fromkeys(note for one in judged for note in one.notes)),
             panels=[_moments(one) for one in judged[:_VIDEOS]],
             tables=[
-                page.Table("Files", [{k: v for k, v in one.fields.items() if k != "moments"} for one in results]),
+                page.Table("Files", [{k: v for k, v in one.fields.items() if k != "frames"} for one in results]),
                 page.Table("Moments", _all_moments(judged), folded=True),
             ],
             facts={"weights": weights, "versions": versions()},
@@ -237,7 +237,7 @@ def _moments(result: Result) -> Panel:
 
 
 def _all_moments(results: Sequence[Result]) -> list[dict[str, Any]]:
-    return [{"file": Path(one.fields["input"]).name, **peak} for one in results for peak in one.fields["moments"]]
+    return [{"file": Path(one.fields["input"]).name, **peak} for one in results for peak in one.fields["frames"]]
 
 
 def of_bench(result: Result, folder: Path) -> Result:

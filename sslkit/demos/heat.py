@@ -32,15 +32,15 @@ class Found:
 
     border: black bars of the pictures, which the maps leave out. size_px: width and height of the pictures. heat,
     evidence: (h, w) float16 each, which is exact enough to be shown. peaks: the best place of each: `time_s` of the
-    middle, `x` and `y` in pixels of the file's pictures, `similarity` and `evidence` there. clear: the highest evidence
-    and similarity of each. heard: whether there is any sound then.
+    middle, `peak_xy` in pixels of the file's pictures, its similarity `score`, and `evidence`. clear: the highest
+    evidence and similarity of each. heard: whether there is any sound then.
     """
 
     border: Border
     size_px: tuple[int, int]
     heat: list[NDArray[np.float16]] = field(default_factory=list)
     evidence: list[NDArray[np.float16]] = field(default_factory=list)
-    peaks: list[dict[str, float]] = field(default_factory=list)
+    peaks: list[dict[str, Any]] = field(default_factory=list)
     clear: list[tuple[float, float]] = field(default_factory=list)
     heard: list[bool] = field(default_factory=list)
 
@@ -52,16 +52,15 @@ class Found:
         self.evidence.append(evidence.astype(np.float16))
         self.heard.append(heard)
 
-    def _peak(self, time_s: float, heat: NDArray[np.float32], evidence: NDArray[np.float32]) -> dict[str, float]:
+    def _peak(self, time_s: float, heat: NDArray[np.float32], evidence: NDArray[np.float32]) -> dict[str, Any]:
         (width, height), (top, bottom, left, right) = self.size_px, self.border
         row, column = np.unravel_index(int(heat.argmax()), heat.shape)
         x = left + (1 - left - right) * (column + 0.5) / heat.shape[1]
         y = top + (1 - top - bottom) * (row + 0.5) / heat.shape[0]
         return {
             "time_s": round(time_s, 3),
-            "x": round(float(x * width), 1),
-            "y": round(float(y * height), 1),
-            "similarity": round(float(heat[row, column]), 4),
+            "peak_xy": [round(float(x * width), 1), round(float(y * height), 1)],
+            "score": round(float(heat[row, column]), 4),
             "evidence": round(float(evidence[row, column]), 4),
         }
 

@@ -43,11 +43,11 @@ def localize_sound(
     """Find what makes the sound of a scene, which is read in pieces: a long one takes little more memory.
 
     `Result.fields`: `probability` that something seen makes what is heard, mean over the moments with a sound (None
-    where a method cannot tell); `peak`, the best place of the clearest moment: `time_s`, `x` and `y` in pixels of the
-    file's pictures, `similarity` on the method's scale, `evidence` 0 to 1; `moments`, the same of all moments with a
-    sound; `heard_share`, how many of all that are. With `out`, a picture <name>-sound.png of the clearest moments goes
-    there, and with `overlay` the video with its maps, <name>-sound.mp4. Raises WorkError for what cannot be read or has
-    no sound, UserError for files in the way.
+    where a method cannot tell); `peak`, the best place of the clearest moment: `time_s`, `peak_xy` in pixels of the
+    file's pictures, `score`, its similarity on the method's scale, `evidence` 0 to 1; `frames`, the same of all moments
+    with a sound; `heard_share`, how many of all that are; `overlay`, the video with its maps. With `out`, a picture
+    <name>-sound.png of the clearest moments goes there, and with `overlay` that video, <name>-sound.mp4. Raises
+    WorkError for what cannot be read or has no sound, UserError for files in the way.
     """
     began = time.perf_counter()
     targets = _targets(scene, out, overlay)
@@ -74,7 +74,8 @@ def localize_sound(
             "probability": None if probability is None else round(probability, 4),
             "peak": found.peaks[best[0]],
             "heard_share": round(len(best) / len(found.heard), 4),
-            "moments": peaks,
+            "frames": peaks,
+            "overlay": str(targets["overlay"]) if "overlay" in targets else None,
         },
         notes=_notes(scene, found, probability),
         files={name: str(path) for name, path in targets.items()},

@@ -64,9 +64,10 @@ def test_weights_that_ship_find_what_moves_and_sounds(tmp_path: Path) -> None:
         clip, path = toybox.render(scene), tmp_path / f"{scene.key}.mp4"
         write.video(path, clip.frames, toybox.FPS, clip.sound, toybox.RATE_HZ, crf=10)
         (found,) = jobs.localize_sound([path], overlay=False, device="cpu", progress=lambda *args: told.append(args))
-        for peak in found.fields["moments"]:
+        for peak in found.fields["frames"]:
             boxes = clip.truth["boxes"][min(len(clip.frames) - 1, int(peak["time_s"] * toybox.FPS))]
-            hits.append(any(x0 <= peak["x"] <= x1 and y0 <= peak["y"] <= y1 for _, x0, y0, x1, y1 in boxes))
+            x, y = peak["peak_xy"]
+            hits.append(any(x0 <= x <= x1 and y0 <= y <= y1 for _, x0, y0, x1, y1 in boxes))
     assert len(hits) >= 24 and np.mean(hits) > 0.7
     assert told and all(0 <= done <= total + 1 and text.endswith("maps, s") for done, total, text in told)
 
