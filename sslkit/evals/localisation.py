@@ -75,10 +75,13 @@ class _Case:
     evidence: dict[str, float] = field(default_factory=dict)
 
 
-def sources_at(truth: Mapping[str, Any], time_s: float, sound_s: float) -> tuple[list[list[float]], int]:
+def sources_at(
+    truth: Mapping[str, Any], time_s: float, sound_s: float, border: Sequence[int] = (0, 0, 0, 0)
+) -> tuple[list[list[float]], int]:
     """Boxes (left, top, right, bottom), in shares of the picture, of what is heard around a time; votes for credit.
 
-    truth: of a toybox sample, or {"boxes": ...} of an annotated one. No boxes: the source is not seen.
+    truth: of a toybox sample, or {"boxes": ...} of an annotated one. border: top, bottom, left and right, in pixels of
+    the toybox, was cut off. No boxes: the source is not seen.
     """
     if "sounds" not in truth:
         boxes = [list(map(float, box)) for box in truth.get("boxes") or []]
@@ -86,13 +89,15 @@ def sources_at(truth: Mapping[str, Any], time_s: float, sound_s: float) -> tuple
     energy = _energy(truth, time_s - sound_s / 2, time_s + sound_s / 2)
     loud = {owner for owner, value in energy.items() if value >= _LEAST_SHARE * max(energy.values())}
     frame = min(max(0, int(time_s * truth["fps"])), len(truth["boxes"]) - 1)
-    width, height = truth["size"]
-    shares = (width, height, width, height)
-    seen = [
-        [p / side for p, side in zip(box, shares, strict=True)]
+    top, bottom, left, right = border
+    width, height = truth["size"][0] - left - right, truth["size"][1] - top - bottom
+    offsets, sides = (left, top, left, top), (width, height, width, height)
+    boxes = [
+        [min(max((p - offset) / side, 0.0), 1.0) for p, offset, side in zip(box, offsets, sides, strict=True)]
         for owner, *box in truth["boxes"][frame]
         if owner in loud
     ]
+    seen = [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
     return seen, 1
 
 
@@ -118,7 +123,7 @@ def evaluate(
 ) -> Result:
     """Rows of pointing, cIoU and AUC for each kind of scene and each network or baseline, for scripts and people.
 
-    Raises UserError for data without boxes.
+    Raises UserError for data without boxes, and where pictures were moved after boxes had been drawn.
     """
     began = time.perf_counter()
     reads = task.window.but(clips=clips, start="spread")
@@ -170,13 +175,20 @@ def _cases(
     maps: Mapping[str, Tensor],
 ) -> list[_Case]:
     """The windows of a sample whose source is seen and heard."""
-    entry, truth = dataset.entries[index], dataset.meta(index).get("truth") or {}
+    entry, meta = dataset.entries[index], dataset.meta(index)
+    truth = meta.get("truth") or {}
     middle_s = _middle_s(dataset, index, reads)
     audible, found = (level_db(sound) >= _SILENT_DB).tolist(), []
     for number, start_s in enumerate(windows):
-        boxes, votes = sources_at(truth, start_s + middle_s, reads.sound_s) if truth else ([], 1)
+        time_s = start_s + middle_s
+        boxes, votes = sources_at(truth, time_s, reads.sound_s, meta["border"]) if truth else ([], 1)
         if not boxes or not audible[number]:
             continue
+        if meta["camera"] is not None or meta["boxes"] is not None:
+            raise UserError(
+                f"The pictures of {entry.key} were stabilised or cut to a face, so that the boxes of what sounds are "
+                "elsewhere: prepare the data without stabilise and faces."
+            )
         height, width = size
         left, top, right, bottom = torch.tensor(boxes, dtype=torch.float64).unbind(1)
         pixels = torch.stack([top * height, left * width, bottom * height, right * width], 1).round().long()

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from sslkit import jobs
 from sslkit.data.dataset import Dataset
+from sslkit.data.prepare import prepare
+from sslkit.data.settings import PrepareSettings
 from sslkit.errors import UserError
 from sslkit.evals.localisation import _followed, evaluate, sources_at
 from sslkit.ops.localisation import centre_heat
@@ -34,6 +36,41 @@ def test_sources_are_what_is_heard_around_a_time() -> None:
     assert sources_at(TRUTH, 0.1, 0.2) == ([], 1)
     gone = {**TRUTH, "boxes": [[[2, 100, 50, 140, 90]]] * 50}
     assert sources_at(gone, 0.5, 0.4) == ([], 1)
+
+
+def test_what_was_cut_off_of_the_toybox_counts_for_nothing() -> None:
+    (box,), _ = sources_at(TRUTH, 0.5, 0.4, (20, 0, 0, 100))
+    assert box == pytest.approx([0.2, 0.0, 0.4, 0.125])
+    assert sources_at(TRUTH, 0.5, 0.4, (0, 0, 40, 0)) == ([], 1), "none of it is left"
+    assert sources_at(TRUTH, 0.5, 0.4, (0, 0, 0, 0)) == ([ONE], 1)
+
+
+def test_boxes_lie_on_objects_where_bars_were_removed(tmp_path: Path) -> None:
+    settings = PrepareSettings(clips=6, seconds=1.0, short_side_px=96, border_share=1.0, scenes="objects")
+    prepare("toybox", "", tmp_path / "bars", settings, 1, None)
+    data, apart = Dataset(tmp_path / "bars", "train"), []
+    for index in range(len(data)):
+        meta, masks, fps = data.meta(index), data.masks(index), data.entries[index].fps
+        assert any(meta["border"])
+        for one in meta["truth"]["sounds"]:
+            seen = masks[min(int(one["time_s"] * fps), len(masks) - 1)] == one["object"]
+            boxes, _ = sources_at({**meta["truth"], "sounds": [one]}, one["time_s"], 0.02, meta["border"])
+            if boxes and seen.sum() > 50:
+                rows, columns = seen.nonzero()
+                height, width = seen.shape
+                left, right = columns.min() / width, (columns.max() + 1) / width
+                top, bottom = rows.min() / height, (rows.max() + 1) / height
+                apart += [abs(a - b) for a, b in zip(boxes[0], (left, top, right, bottom), strict=True)]
+    assert len(apart) > 20 and max(apart) < 0.02
+
+
+def test_pictures_that_were_moved_are_refused(toybox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Dataset(toybox, "train")
+    meta = data.meta
+    for moved in ({"camera": [[1.0] * 9]}, {"boxes": [[0.0] * 4]}):
+        monkeypatch.setattr(data, "meta", lambda index, moved=moved: {**meta(index), **moved})
+        with pytest.raises(UserError, match="prepare the data without stabilise and faces"):
+            evaluate(Centre(), Centre(), data, torch.device("cpu"), clips=1)
 
 
 def test_annotators_make_a_consensus() -> None:
