@@ -59,7 +59,7 @@ def offsets_measured(
         name=f"offsets of sound in {', '.join(path.name for path in map(Path, on))}",
         fields={"protocol": "sync", "data": [str(folder) for folder in on], "shifts": evaluation.SHIFTS},
         rows=rows,
-        shown=[row for row in rows if row["metric"] != "own_offset"],
+        shown=evaluation.in_short(rows),
         notes=[f"No face could be followed in {name}." for name in without],
         chance=300 / (2 * evaluation.SHIFTS + 1),
         seconds=time.perf_counter() - began,

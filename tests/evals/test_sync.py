@@ -21,6 +21,10 @@ def clip(name: str, frames: int = 120, late: int = 0, noise: float = 0.3, seed: 
     return sync.Clip(name, "people", sight, sound, squared=True)
 
 
+def histogram(rows: list[sync.Row], of: str, frames: object = "all") -> dict[object, float]:
+    return {row[of]: row["value"] for row in rows if of in row and row["frames"] == frames}
+
+
 def value(rows: list[sync.Row], metric: str, frames: object = "all", group: str = "people") -> float:
     (row,) = (r for r in rows if (r["metric"], r["frames"], r["group"]) == (metric, frames, group))
     return row["value"]
@@ -30,7 +34,8 @@ def test_all_offsets_are_found_where_sound_follows_pictures() -> None:
     rows = sync.evaluate("ours", [clip("a.mp4"), clip("b.mp4", seed=1)], SURE)
     assert value(rows, "near_accuracy") == value(rows, "near_accuracy", 75) == 100
     assert value(rows, "auc") == value(rows, "answered") == value(rows, "other_refused") == 100
-    assert {row["frames"] for row in rows} == {5, 10, 15, 25, 50, 75, "all"}  # 88 of the 120 frames have all offsets
+    # 88 of the 120 frames have all offsets
+    assert {row["frames"] for row in rows} == {5, 7, 9, 10, 11, 13, 15, 25, 50, 75, "all"}
     assert value(rows, "own_offset", group="a.mp4") == 0
 
 
@@ -44,6 +49,56 @@ def test_without_relation_it_is_chance() -> None:
     rows = sync.evaluate("ours", clips, SURE)
     assert value(rows, "near_accuracy", 5) == pytest.approx(300 / 33, abs=4)
     assert sync.always_zero(["people"])[0]["value"] == pytest.approx(9.68)
+
+
+@pytest.mark.parametrize("frames", [25, "all"])
+def test_how_far_answers_are_off_is_a_histogram(frames: object) -> None:
+    rows = sync.evaluate("ours", [clip("early.mp4", late=-3), clip("b.mp4", late=2, seed=1)], SURE)
+    errors = histogram(rows, "error", frames)
+    assert list(errors) == [*range(-15, 16), "beyond", "not found"]
+    # Of the shifts from -15 to 15 those below -12 put the early one at an end of the range or beyond, those above 13 the
+    # late one.
+    assert errors.pop(-3) == pytest.approx(50 * 28 / 31, abs=0.01)
+    assert errors.pop(2) == pytest.approx(50 * 29 / 31, abs=0.01)
+    assert sum(errors.values()) == pytest.approx(50 * (3 + 2) / 31, abs=0.03)
+    assert value(rows, "mean_error_ms", frames) > 40 * 2.4 and value(rows, "near_accuracy", frames) < 5
+
+
+def test_answers_that_are_right_lie_everywhere_and_at_no_end() -> None:
+    rows = sync.evaluate("ours", [clip("a.mp4")], SURE)
+    answers = histogram(rows, "answer")
+    assert list(answers) == list(range(-16, 17)) and answers.pop(-16) == answers.pop(16) == 0
+    assert list(answers.values()) == [pytest.approx(100 / 31, abs=0.01)] * 31
+    assert value(rows, "at_ends") == value(rows, "mean_error_ms") == 0
+    assert histogram(rows, "error")[0] == 100
+
+
+def test_a_network_that_answers_the_edge_is_told() -> None:
+    still = torch.zeros(120, 1)
+    drifts = sync.Clip("drifts.mp4", "people", still, torch.arange(120.0)[:, None] + 1, squared=False)
+    rows = sync.evaluate("broken", [drifts], SURE)  # the earliest sound is always the nearest
+    assert value(rows, "at_ends") == value(rows, "at_ends", 25) == histogram(rows, "answer")[-16] == 100
+    assert histogram(rows, "error")["not found"] == 100 and value(rows, "near_accuracy") == 0
+    assert not [row for row in rows if row["metric"] == "mean_error_ms"]  # of no answer
+
+
+def test_own_sound_beyond_the_range_is_told_from_sound_in_time() -> None:
+    rows = sync.evaluate("ours", [clip(f"{n}.mp4", seed=n) for n in range(4)], SURE)
+    assert value(rows, "beyond_auc") == value(rows, "beyond_refused") == 100
+    blind = sync.evaluate("blind", [clip(f"{n}.mp4", noise=1e3, seed=n) for n in range(16)], SURE)
+    assert value(blind, "beyond_auc") == pytest.approx(50, abs=20)
+    short = sync.evaluate("ours", [clip("a.mp4", frames=50)], SURE)  # moved by half it would be near the range
+    assert not [row for row in short if row["metric"] == "beyond_auc"] and value(short, "near_accuracy") == 100
+
+
+def test_a_terminal_gets_a_readable_part() -> None:
+    rows = sync.evaluate("ours", [clip("a.mp4"), clip("b.mp4", seed=1)], SURE)
+    shown = sync.in_short(rows)
+    assert [row["frames"] for row in shown if row["metric"] == "near_accuracy"] == [5, 15, 25, 50, "all"]
+    assert {row["metric"] for row in rows} - {row["metric"] for row in shown} == {
+        "own_offset", "error_histogram", "answer_histogram"
+    }  # fmt: skip
+    assert len(shown) < 20 < 100 < len(rows) and {row["group"] for row in shown} == {"people"}
 
 
 def test_dubbed_clips_are_told_from_those_with_their_own_voice() -> None:
