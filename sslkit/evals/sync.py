@@ -9,7 +9,7 @@ clip of its group, and from its own where it is moved far beyond the range (ROC 
 be given; and the own sound of all clips from that of clips that are dubbed. A clip's own timing counts as right:
 recordings whose sound was late when they were made count as errors, so the offset found in each clip as it is, by all
 of its frames, is told as well.
-Controls: the training-free method; always answering no offset, which is right for 3 of 31.
+Controls: the same networks untrained; the training-free method; always answering no offset, right for 3 of 31.
 
 Source: Chung and Zisserman, "Out of time", ACCV workshops 2016: within one frame, by the number of frames averaged.
 """
