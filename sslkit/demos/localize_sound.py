@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,8 @@ def localize_sound(
     if not best:
         raise WorkError(f"{scene.sound} is silent where {scene.sight} is seen: there is nothing to find.")
     peaks = [found.peaks[number] for number in sorted(best)]
-    probability = float(np.mean([peak["evidence"] for peak in peaks])) if finder.cut.judges else None
+    probability = round(float(np.mean([peak["evidence"] for peak in peaks])), 4) if finder.cut.judges else None
+    heard_share = round(len(best) / len(found.heard), 4)
     if "picture" in targets:
         heat.draw(targets["picture"], scene, found, best)
     if "overlay" in targets:
@@ -71,16 +73,28 @@ def localize_sound(
             "input": str(scene.sight),
             "sound": str(scene.sound),
             "method": method,
-            "probability": None if probability is None else round(probability, 4),
+            "probability": probability,
             "peak": found.peaks[best[0]],
-            "heard_share": round(len(best) / len(found.heard), 4),
+            "heard_share": heard_share,
             "frames": peaks,
             "overlay": str(targets["overlay"]) if "overlay" in targets else None,
         },
+        shown=[_shown(scene, method, found.peaks[best[0]], probability, heard_share)],
         notes=_notes(scene, found, probability),
         files={name: str(path) for name, path in targets.items()},
         seconds=time.perf_counter() - began,
     )
+
+
+def _shown(
+    scene: Scene, method: str, peak: dict[str, Any], probability: float | None, heard_share: float
+) -> dict[str, Any]:
+    """What people want to know first: when and where, in the clearest moment."""
+    x, y = peak["peak_xy"]
+    heard = {} if scene.sound == scene.sight else {"sound": str(scene.sound)}
+    place = {"time_s": peak["time_s"], "x": x, "y": y, "score": peak["score"], "evidence": peak["evidence"]}
+    sure = {"probability": probability, "heard_share": heard_share}
+    return {"input": str(scene.sight), **heard, "method": method, **place, **sure}
 
 
 def _notes(scene: Scene, found: Found, probability: float | None) -> list[str]:

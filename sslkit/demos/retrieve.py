@@ -94,6 +94,7 @@ def retrieve(
     began = time.perf_counter()
     query = asked(path, space, by or _sense_of(path, gallery.sense), at_s, short_side_px, remove_borders)
     near = _nearest(query, space, gallery, count)
+    neighbours = [_told(gallery, space, row, distance) for row, distance in near]
     return Result(
         name="retrieve",
         fields={
@@ -101,8 +102,9 @@ def retrieve(
             "by": query.sense,
             "to": gallery.sense,
             "at_s": round(query.at_s, 3),
-            "neighbours": [_told(gallery, space, row, distance) for row, distance in near],
+            "neighbours": neighbours,
         },
+        shown=[{"input": str(path), "by": query.sense, "to": gallery.sense} | _named(one) for one in neighbours],
         panels=[_panel(path, query, gallery, near, players)],
         seconds=time.perf_counter() - began,
     )
@@ -182,6 +184,11 @@ def _told(gallery: Gallery, space: Space, row: int, distance: float) -> dict[str
         "tags": list(entry.tags),
         "distance": round(distance, 4),
     }
+
+
+def _named(neighbour: dict[str, Any]) -> dict[str, Any]:
+    """What a terminal shows of a neighbour."""
+    return {key: neighbour[key] for key in ("distance", "source", "split", "start_s", "label")}
 
 
 def _panel(path: Path, query: Query, gallery: Gallery, near: Sequence[tuple[int, float]], players: bool) -> Panel:

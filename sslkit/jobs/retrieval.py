@@ -46,6 +46,7 @@ def retrieve(
         space = space.fitted(splits[0], workers)
     gallery = Gallery.of(space, splits, to, workers, progress)
     side_px, borders = _prepared(run)
+    folder = out or Path("runs") / "retrieve"
     done: list[Result] = []
     try:
         for path in map(Path, queries):
@@ -54,12 +55,13 @@ def retrieve(
                     path, space, gallery, by=by, at_s=at_s, count=count, short_side_px=side_px, remove_borders=borders
                 )
                 found.notes.append(f"{weights}: {match.told()}.")
+                found.files["report"] = str(folder / "retrieve.html")
             except SslkitError as error:
                 found = Result(name="retrieve", fields={"input": str(path), "error": str(error), "kind": error.kind})
             done.append(found)
             yield found
     finally:
-        pages.of_retrieval(done, data, weights, out or Path("runs") / "retrieve")
+        pages.of_retrieval(done, data, weights, folder)
 
 
 def _prepared(run: Run) -> tuple[int, bool]:

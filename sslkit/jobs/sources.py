@@ -52,6 +52,8 @@ def localize_sound(
                 scene = _scene(Path(given), sound)
                 target = folder if overlay else None
                 found = demo.localize_sound(scene, finder, chosen, target, overlay, progress)
+                if overlay:
+                    found.files["report"] = str(folder / "localize-sound.html")
             except SslkitError as error:
                 fields = {"input": str(given), "error": str(error), "kind": error.kind}
                 found = Result(name="localize-sound", fields=fields)

@@ -80,9 +80,10 @@ class Output:
     def results(self, results: Iterable[Result]) -> int:
         """The results of many inputs, as they come; without JSON, those with an `error` go to stderr. How many failed.
 
-        What was done before an interruption is shown too; what else is to be said of each input follows the table.
+        What was done before an interruption is shown too; what else is to be said of each input follows the table, and
+        so do the files of those that say which rows of theirs are to be shown.
         """
-        failed, rows, notes = 0, [], []
+        failed, rows, files, notes = 0, list[Row](), list[tuple[str, str]](), list[str]()
         try:
             for result in results:
                 error = result.fields.get("error")
@@ -91,12 +92,17 @@ class Output:
                     self._line(result.record())
                 elif error is not None:
                     self.each(result)
+                elif result.shown is not None:
+                    rows += result.shown
+                    files += result.files.items()
+                    notes += result.notes
                 else:
                     brief = {key: value for key, value in result.fields.items() if not isinstance(value, Mapping)}
                     rows.append({**brief, **result.metrics, **result.files})
                     notes += result.notes
         finally:
             self.table(rows)
+            self._pairs(list(dict.fromkeys(files)))
             for note in dict.fromkeys(notes):  # what holds for every input is said once
                 self._write(note)
         return failed

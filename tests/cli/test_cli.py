@@ -267,6 +267,17 @@ def test_a_terminal_gets_a_table_and_no_colour_is_respected(jobs: Jobs, monkeypa
     assert not re.search(r"\x1b\[(3|4|9)[0-9]", terminal.getvalue())
 
 
+def test_results_that_say_what_is_shown_show_that_and_their_files_once(capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"report": "out/page.html"}
+    found = [
+        Result(name="x", fields={"input": name, "many": [{"a": 1}]}, shown=[{"input": name, "x": 2.5}], files=files)
+        for name in ("a", "b")
+    ]
+    assert Output().results(found) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["input", "x"], ["a", "2.5"], ["b", "2.5"], ["report", "out/page.html"]]
+
+
 def test_a_table_shows_brackets_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)

@@ -90,6 +90,33 @@ def test_many_queries_and_bad_ones(
         assert set(told[name]["neighbours"][0]) == {"source", "split", "start_s", "label", "tags", "distance"}
 
 
+def test_people_are_told_what_was_found_and_where_the_page_is(
+    toybox: Path, run: Path, media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [
+        "--query",
+        str(media / "middle.png"),
+        "--in",
+        str(toybox),
+        "--to",
+        "sight",
+        "--weights",
+        str(run),
+        "--n",
+        "3",
+    ]
+    rest = [*asked, "--device", "cpu", "--workers", "0", "--out"]
+    assert cli.run(["retrieve", *rest, str(tmp_path / "one"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert cli.run(["retrieve", *rest, str(tmp_path / "other")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for line, neighbour in zip(lines[1:4], told["neighbours"], strict=True):
+        assert neighbour["source"] in line and f"{neighbour['distance']:.4g}" in line
+    assert lines[4].split() == ["report", str(tmp_path / "other" / "retrieve.html")]
+    assert told["files"] == {"report": str(tmp_path / "one" / "retrieve.html")}
+    assert Path(told["files"]["report"]).is_file()
+
+
 def test_moments(toybox: Path, run: Path, media: Path, tmp_path: Path) -> None:
     ask = {"data": [toybox], "to": "sound", "weights": run, "device": "cpu", "out": tmp_path}
     (found,) = jobs.retrieve([media / "both.mkv"], at_s=0.2, **ask)  # type: ignore[arg-type]

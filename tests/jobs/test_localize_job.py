@@ -1,10 +1,11 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sslkit import jobs
+from sslkit import cli, jobs
 from sslkit.data import toybox
 from sslkit.errors import UserError
 from sslkit.media import read, write
@@ -32,6 +33,23 @@ def test_many_inputs_go_on_after_a_bad_one(runs: dict[str, Path], method: str, c
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "clip-sound.mp4", "clip-sound.png", "localize-sound.html"
     }  # fmt: skip
+
+
+def test_people_are_told_where_when_and_which_files(
+    clip_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["localize-sound", str(clip_file), "--method", "cca", "--out", str(tmp_path)]
+    assert cli.run([*line, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["files"]) == {"picture", "overlay", "report"} and Path(told["files"]["report"]).is_file()
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert cli.run(line) == 0
+    names, values, *files = (line.split() for line in capsys.readouterr().out.splitlines())
+    shown, peak = dict(zip(names, values, strict=True)), told["peak"]
+    assert shown["input"] == str(clip_file) and float(shown["time_s"]) == peak["time_s"]
+    assert [float(shown["x"]), float(shown["y"])] == peak["peak_xy"] and float(shown["score"]) == peak["score"]
+    assert [tuple(pair) for pair in files[:3]] == list(told["files"].items())
 
 
 def test_a_picture_is_given_with_its_sound(runs: dict[str, Path], clip_file: Path, tmp_path: Path) -> None:
