@@ -59,7 +59,7 @@ def localize_sound(
     found = _found(scene, finder, progress)
     best = found.best()
     if not best:
-        raise WorkError(f"{scene.sound} is silent where {scene.sight} is seen: there is nothing to find.")
+        raise _silent(scene)
     peaks = [found.peaks[number] for number in sorted(best)]
     probability = round(float(np.mean([peak["evidence"] for peak in peaks])), 4) if finder.cut.judges else None
     heard_share = round(len(best) / len(found.heard), 4)
@@ -84,6 +84,12 @@ def localize_sound(
         files={name: str(path) for name, path in targets.items()},
         seconds=time.perf_counter() - began,
     )
+
+
+def _silent(scene: Scene) -> WorkError:
+    if scene.sound == scene.sight:
+        return WorkError(f"{scene.sight} is silent: there is nothing to find, unless another sound is given (--sound).")
+    return WorkError(f"{scene.sound} is silent where {scene.sight} is seen: there is nothing to find.")
 
 
 def _shown(

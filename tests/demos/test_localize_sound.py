@@ -80,8 +80,12 @@ def test_pictures_show_both_scales_and_the_overlay_has_the_sound(tmp_path: Path)
 
 def test_silence_is_left_out_and_a_silent_file_is_an_error(tmp_path: Path) -> None:
     video, silent = film(tmp_path), wav(tmp_path, 2.0, level=0)
-    with pytest.raises(WorkError, match="silent"):
+    with pytest.raises(WorkError, match=f"{silent} is silent where {video} is seen: there is nothing to find."):
         localize_sound(Scene(video, silent), Brightest(), "test")
+    mute = tmp_path / "mute.mp4"
+    write.video(mute, read.video(video).frames, 25, np.zeros(4 * RATE_HZ, np.int16), RATE_HZ)
+    with pytest.raises(WorkError, match=f"^{mute} is silent: there is nothing to find"):
+        localize_sound(Scene(mute, mute), Brightest(), "test")
     path, half = tmp_path / "half.mp4", read.sound(video, RATE_HZ)
     half[: len(half) // 2] = 0
     write.video(path, read.video(video).frames, 25, half, RATE_HZ)
