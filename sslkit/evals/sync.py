@@ -34,6 +34,8 @@ _DRAWN = (25, None)
 """Numbers of frames whose answers are drawn as histograms; None is all of a clip."""
 _IN_SHORT = {"near_accuracy": (5, 15, 25, 50, 100, "all"), "mean_error_ms": (25, "all"), "at_ends": (25, "all")}
 _REACH = SHIFTS + 1
+LEAST_FRAMES = 2 * _REACH
+"""A clip must be longer."""
 _BEYOND = _REACH + 10
 """Frames by which sound is moved at least to be beyond the range: a vector knows of some frames around its own."""
 _STEP = 5
@@ -93,7 +95,7 @@ def evaluate(init: str, clips: Sequence[Clip], sure: float, dubbed: Sequence[Cli
         own, voices = ([_sound_of(clip, clip) for clip in side] for side in (clips, dubbed))
         rows += _separation(init, f"all against {dubbed[0].group}", own, voices, sure)
     if not rows:
-        raise WorkError(f"No clip is longer than {2 * _REACH} frames: there is nothing to measure.")
+        raise WorkError(f"No clip is longer than {LEAST_FRAMES} frames: there is nothing to measure.")
     for clip in clips:
         best = best_offset(_curves(clip.sight, clip.sound, 0, clip.squared).mean(0))
         if bool(best.found):
@@ -105,6 +107,11 @@ def in_short(rows: Sequence[Row]) -> list[Row]:
     """The rows that a table on a terminal has room for: no histogram, no single clip, some numbers of frames."""
     kept = [row for row in rows if row["metric"] != "own_offset" and not row["metric"].endswith("_histogram")]
     return [row for row in kept if row["frames"] in _IN_SHORT.get(row["metric"], ("all",))]
+
+
+def measurable(clip: Clip) -> bool:
+    """Whether there is a frame for each shift whose whole range is heard."""
+    return all(map(len, _moved(clip)))
 
 
 def always_zero(groups: Sequence[str]) -> list[Row]:

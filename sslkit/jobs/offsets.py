@@ -10,22 +10,25 @@ from pathlib import Path
 
 import torch
 
-from sslkit.data.layouts.base import media_files
+from sslkit.data.layouts.base import VIDEOS, media_files
 from sslkit.demos import sync as demo
 from sslkit.demos.sync import SyncSettings
 from sslkit.demos.watchers import Opening, Trained, Watcher
 from sslkit.engine.device import place
-from sslkit.errors import UserError
+from sslkit.errors import SslkitError, UserError, WorkError
 from sslkit.evals import sync as evaluation
 from sslkit.jobs.data import Progress
-from sslkit.jobs.watchers import shipped, sure_from, trained
-from sslkit.media import detectors
+from sslkit.jobs.watchers import Method, shipped, sure_from, trained
+from sslkit.jobs.watchers import used as told
+from sslkit.media import detectors, read
 from sslkit.tasks import base as tasks
 from sslkit.tasks.lip_sync import LipSync
 from sslkit.types import Result
 
 _UNTRAINED, _CCA = "untrained", "cca"
 _SEED = 0
+_REASONS = 3
+"""Why nothing was measured is told by so many files."""
 
 
 def offsets_measured(
@@ -39,30 +42,40 @@ def offsets_measured(
 
     A run may also be the file of the released SyncNet. Without a run by the weights that come with the package. Beside
     them stand the same networks with random weights, and cca. Groups are the folders of the files. dubbed: name of one
-    of the folders `on`, in whose videos another voice is heard.
+    of the folders `on`, in whose videos another voice is heard. Videos that cannot be read, or in which nobody is seen
+    and heard, are skipped, and the result tells which. Raises WorkError when nothing is left.
     """
     began = time.perf_counter()
-    videos = [(folder, path) for folder in map(Path, on) for path in media_files(folder)]
+    videos = [(folder, path) for folder in map(Path, on) for path in media_files(folder) if _is_video(path)]
     if not videos:
         raise UserError(f"There are no videos in {', '.join(map(str, on))}: name a folder of people who talk.")
     if dubbed and not {dubbed} < {Path(folder).name for folder in on}:
         raise UserError(f"The folder dubbed={dubbed} is to be named with --on, beside one of people's own voices.")
-    networks = {Path(run).resolve().name: trained(Path(run), device) for run in runs}
-    networks = networks or {"lip_sync (shipped)": shipped(device)}
-    watchers: dict[str, Watcher] = {**networks, **_untrained(networks), _CCA: Opening()}
+    sources = _named(runs)
+    networks = {init: shipped(device) if run is None else trained(run, device) for init, run in sources.items()}
+    blanks = _untrained(networks)
+    watchers: dict[str, Watcher] = {**networks, **blanks, _CCA: Opening()}
+    weights = {**sources, **dict.fromkeys(blanks, Path(_UNTRAINED))}
     clips: dict[str, list[evaluation.Clip]] = {init: [] for init in watchers}
-    settings, find, without = SyncSettings(), detectors.finder(), []
+    used, skipped, find = [], [], detectors.finder()
     for number, (folder, path) in enumerate(videos):
         if progress:
             progress(number, len(videos), path.name)
         group = str(Path(folder.name) / path.parent.relative_to(folder))
-        found = demo.vectors(path, list(watchers.values()), find, settings)
-        for (init, watcher), pair in zip(watchers.items(), found, strict=False):
-            clips[init].append(evaluation.Clip(path.name, group, *pair, watcher.squared))
-        without += [] if found else [path.name]
+        try:
+            found = _clips(path, group, watchers, find)
+        except SslkitError as error:
+            skipped.append({"input": str(path), "error": str(error)})
+            continue
+        used.append({"input": str(path), "frames": len(found[_CCA].sight)})
+        for init, clip in found.items():
+            clips[init].append(clip)
+    if all(clip.group == dubbed for clip in clips[_CCA]):
+        reasons = dict.fromkeys(one["error"] for one in skipped)
+        raise WorkError(f"None of the {len(videos)} videos can be measured. {' '.join(list(reasons)[:_REASONS])}")
     rows = []
     for init, watcher in watchers.items():
-        sure = sure_from(watcher, "cca" if init == _CCA else "lip-sync")
+        sure = sure_from(watcher, _method(init))
         own = [clip for clip in clips[init] if clip.group != dubbed]
         rows += evaluation.evaluate(init, own, sure, [clip for clip in clips[init] if clip.group == dubbed])
     groups = dict.fromkeys(row["group"] for row in rows if row["metric"] == "near_accuracy")
@@ -71,16 +84,63 @@ def offsets_measured(
         name=f"offsets of sound in {', '.join(path.name for path in map(Path, on))}",
         fields={
             "protocol": "sync",
+            "run": ", ".join(map(str, runs)) or "shipped",
             "data": [str(folder) for folder in on],
             "shifts": evaluation.SHIFTS,
             "seed": _SEED,
+            "networks": [
+                {"init": init, **told(watcher, _method(init), weights.get(init))} for init, watcher in watchers.items()
+            ],
+            "used": len(used),
+            "skipped": skipped,
+            "clips": used,
         },
         rows=rows,
         shown=evaluation.in_short(rows),
-        notes=[f"No face could be followed in {name}." for name in without],
+        notes=_notes(skipped, len(videos)),
         chance=300 / (2 * evaluation.SHIFTS + 1),
         seconds=time.perf_counter() - began,
     )
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS
+
+
+def _named(runs: Sequence[Path]) -> dict[str, Path | None]:
+    """Runs by what rows call them: their names, or their paths where two have one; without any what ships."""
+    names = [Path(run).resolve().name for run in runs]
+    named: dict[str, Path | None] = {
+        name if names.count(name) == 1 else str(run): Path(run) for name, run in zip(names, runs, strict=True)
+    }
+    return named or {"lip_sync (shipped)": None}
+
+
+def _method(init: str) -> Method:
+    return "cca" if init == _CCA else "lip-sync"
+
+
+def _clips(
+    path: Path, group: str, watchers: Mapping[str, Watcher], find: detectors.Finder
+) -> dict[str, evaluation.Clip]:
+    """What each sees and hears of a video. Raises WorkError for a file that cannot be read or has nobody who talks."""
+    about = read.probe(path)
+    if not about.has_video or not about.has_sound:
+        raise WorkError(f"{path} has no {'pictures' if about.has_sound else 'sound'}: there is nothing to compare.")
+    found = demo.vectors(path, list(watchers.values()), find, SyncSettings())
+    if not found:
+        raise WorkError(f"{path}: no face could be followed.")
+    named = zip(watchers.items(), found, strict=True)
+    clips = {init: evaluation.Clip(path.name, group, *pair, watcher.squared) for (init, watcher), pair in named}
+    if not all(map(evaluation.measurable, clips.values())):
+        raise WorkError(f"{path}: no face is seen while it is heard for more than {evaluation.LEAST_FRAMES} frames.")
+    return clips
+
+
+def _notes(skipped: Sequence[Mapping[str, str]], videos: int) -> list[str]:
+    """How many videos were left out, and why each of them."""
+    left_out = [f"{len(skipped)} of {videos} videos were skipped."] if skipped else []
+    return left_out + [one["error"] for one in skipped]
 
 
 def _untrained(networks: Mapping[str, Trained]) -> dict[str, Watcher]:
