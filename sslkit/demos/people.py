@@ -20,6 +20,7 @@ from sslkit.demos.stages import Stages
 from sslkit.media import detectors, faces, read, shots
 from sslkit.media.faces import Track
 from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES
+from sslkit.ops.sound import level_db
 
 Frames = NDArray[np.uint8]
 See = Callable[[Tensor], Tensor]
@@ -33,6 +34,8 @@ _JUDGED_FRAMES = 200
 _DETECT_PX = 360
 _LARGEST_PX = 720
 _SLACK_FRAMES = 10
+_SILENT_DB = -85.0
+"""Noise in the last bit, as dither is, lies below it at -91 dB. Pauses in a quiet room, which are heard, are at -72."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +150,8 @@ def _large(video: Path, until: int, part: faces.Part) -> Iterator[tuple[int, Fra
 def heard(video: Path, frames: int, hear: Hear, stream: int = 0, stages: Stages | None = None) -> Tensor:
     """Vectors of the sound of so many frames, (frames - 4, D): vector t is heard with the frames t .. t + 4.
 
-    Where there is not a single sound, as after the end of the sound stream, vectors are not numbers. stream: which of
-    several sounds, from 0.
+    Where there is no sound, as after the end of its stream or where nothing but dither is recorded, vectors are not
+    numbers. stream: which of several sounds, from 0.
     """
     stages, found = stages or Stages(), []
     # A window of sound is a little longer than five frames, with the same middle.
@@ -162,8 +165,8 @@ def heard(video: Path, frames: int, hear: Hear, stream: int = 0, stages: Stages 
         with stages.stage("decode"):
             samples = sound.part(begin / FPS - early_s, ((end - begin - 1) * HOP + WINDOW) / RATE_HZ)
         with stages.stage("features"):
-            vectors = hear(torch.from_numpy(samples)[None]).cpu()
-            silent = ~np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP].any(1)
-            vectors[torch.from_numpy(silent)] = torch.nan
+            waveform = torch.from_numpy(samples)
+            vectors = hear(waveform[None]).cpu()
+            vectors[level_db(waveform.unfold(0, WINDOW, HOP)) < _SILENT_DB] = torch.nan
         found.append(vectors[first - begin : last - begin])
     return torch.cat(found) if found else torch.zeros(0, 1)

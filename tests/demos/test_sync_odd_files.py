@@ -33,12 +33,14 @@ def made(
     begins_s: float = 0.0,
     sound_after_s: float = 0.0,
     quiet: bool = False,
+    dither: float = 0.0,
 ):
     """A video whose brightness tells the time, and a tone whose loudness tells it `LATE` frames later.
 
     at_s: when each picture is shown. begins_s: of both streams, on the file's clock. sound_after_s: what its stream
-    begins later.
+    begins later. dither: share of samples that are off by one.
     """
+    draw = np.random.default_rng(2)
     with av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as file:
         video = file.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "10", "bf": "0"})
         video.width = video.height = SIDE
@@ -53,6 +55,7 @@ def made(
         times_s = np.arange(round(sound_s * rate_hz)) / rate_hz
         loud = DRAWN[(np.floor(times_s * 25 + 1e-6).astype(int) - LATE) % len(DRAWN)]
         tone = (loud * 6000 * 2**0.5 * np.sin(2 * np.pi * 1000 * times_s) * (not quiet)).astype(np.int16)
+        tone += draw.choice([-1, 0, 1], len(tone), p=[dither / 2, 1 - dither, dither / 2]).astype(np.int16)
         channels = len(sound.codec_context.layout.channels)
         for first in range(0, len(tone), rate_hz // 10):
             block = tone[first : first + rate_hz // 10].repeat(channels)
@@ -120,6 +123,12 @@ def test_sound_of_less_than_a_range_and_silence_are_no_answer(tmp_path) -> None:
     silent = sync.sync(made(tmp_path / "silent.mkv", quiet=True), Codes(), SyncSettings(), everywhere)
     assert short.fields["verdict"] == silent.fields["verdict"] == "not found"
     assert "there is no sound while a face is seen" in silent.notes[0]
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
+def test_dither_in_the_last_bit_is_silence(tmp_path, share) -> None:
+    dithered = sync.sync(made(tmp_path / "v.mkv", quiet=True, dither=share), Codes(), SyncSettings(), everywhere)
+    assert dithered.fields["coverage"] == 0 and "there is no sound while a face is seen" in dithered.notes[0]
 
 
 def test_damage_in_the_middle_is_passed_over_or_told(tmp_path) -> None:
