@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sslkit.ops.precision import in_float32
+
 _SHARPEST = 100.0
 
 
@@ -127,7 +129,8 @@ class Directions(Places):
 
         among: (B, H, W) bool, the places of each picture that may decide, one at least.
         """
-        similar = torch.einsum("bdhw,md->bmhw", sight, sound)
+        with in_float32(sight):
+            similar = torch.einsum("bdhw,md->bmhw", sight, sound)
         return self.sharp(similar.masked_fill(~among[:, None], -torch.inf).amax((2, 3)))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES, WINDOW_S
 from sslkit.models.trunk import Trunk
 from sslkit.ops.flow import local_flow
+from sslkit.ops.precision import in_float32
 from sslkit.ops.spectrum import Spectrum, log_spectrogram
 from sslkit.types import Reads
 
@@ -85,7 +86,8 @@ class LipMotion(_Filters):
 
     def features(self, raw: Tensor) -> Tensor:
         """How each place moves from the frame before, (B, T, 64): across, then down."""
-        gray = torch.einsum("btchw,c->bthw", raw.float(), torch.tensor(_LUMA, device=raw.device))
+        with in_float32(raw):
+            gray = torch.einsum("btchw,c->bthw", raw.float(), torch.tensor(_LUMA, device=raw.device))
         size = (self.crop_px, self.crop_px)
         if gray.shape[-2:] != size:
             gray = F.interpolate(gray, size, mode="bilinear", antialias=True, align_corners=False)
@@ -116,7 +118,8 @@ class SpeechBands(_Filters):
     def features(self, raw: Tensor) -> Tensor:
         """Level of each band in two parts of the time of each frame, (B, T, 80); the first is half a window early."""
         frames = (raw.shape[-1] - WINDOW) // HOP + WINDOW_FRAMES
-        level = log_spectrogram(raw, self.form)[..., : frames * _COLUMNS]
+        with in_float32(raw):
+            level = log_spectrogram(raw, self.form)[..., : frames * _COLUMNS]
         parts = level.reshape(len(level), _BANDS, frames * PARTS, -1).mean(3)
         parts = parts - parts.mean(2, keepdim=True)
         parts = parts / (parts.std((1, 2), keepdim=True) + 0.1)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslkit.models.trunk import Trunk
+from sslkit.ops.precision import in_float32
 from sslkit.ops.spectrum import Spectrum, log_spectrogram
 from sslkit.types import Reads
 
@@ -119,7 +120,8 @@ class Speech(Trunk):
     def _layers(self, raw: Tensor) -> dict[str, Tensor]:
         # Not more columns than whole steps of 40 ms: the strides must fall on them.
         steps = (raw.shape[-1] - WINDOW) // HOP
-        level = log_spectrogram(raw[..., : steps * HOP + WINDOW], self.form)
+        with in_float32(raw):
+            level = log_spectrogram(raw[..., : steps * HOP + WINDOW], self.form)
         x = (level - level.mean((1, 2), keepdim=True)) / (level.std((1, 2), keepdim=True) + 0.1)
         x, maps = x[:, None], {}
         for number, block in enumerate(self.blocks, 1):
@@ -131,7 +133,8 @@ class Speech(Trunk):
 
 def _looked(raw: Tensor) -> Tensor:
     """Two gray views of a clip, (B, 2, T, S, S): standardised, and what differs from the clip's mean picture."""
-    gray = torch.einsum("btchw,c->bthw", raw.float(), torch.tensor(_LUMA, device=raw.device))
+    with in_float32(raw):
+        gray = torch.einsum("btchw,c->bthw", raw.float(), torch.tensor(_LUMA, device=raw.device))
     whole = (1, 2, 3)
     looks = (gray - gray.mean(whole, keepdim=True)) / (gray.std(whole, keepdim=True) + 5.0)
     moved = gray - gray.mean(1, keepdim=True)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslkit.errors import UserError
+from sslkit.ops.precision import in_float32
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 Method = Literal["tvl1", "dis"]
@@ -194,7 +195,8 @@ def _binomial(planes: Tensor) -> Tensor:
     """Each plane of (N, C, H, W) smoothed by (1, 2, 1) / 4 both ways."""
     row = torch.tensor([0.25, 0.5, 0.25], device=planes.device)
     kernel = (row[:, None] * row).expand(planes.shape[1], 1, 3, 3)
-    return F.conv2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), kernel, groups=planes.shape[1])
+    with in_float32(planes):
+        return F.conv2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), kernel, groups=planes.shape[1])
 
 
 def pack(flow: Array, bound: float) -> Array:

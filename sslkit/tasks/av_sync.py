@@ -23,6 +23,7 @@ from sslkit.models import trunk as trunks
 from sslkit.models.multisensory import Multisensory
 from sslkit.ops.colour import heat_to_rgb
 from sslkit.ops.crop import centre_boxes, crop, mirror, resized_boxes
+from sslkit.ops.precision import in_float32
 from sslkit.ops.sound import level_db
 from sslkit.tasks.base import Cheat, Look, Shortcut, Task, TaskSettings, Views, verdicts
 from sslkit.types import Answer, Batch, Draw, Panel, Reads, Start
@@ -230,7 +231,8 @@ class AvSync(Task):
 
     def _evidence(self, seen: Tensor, heard: Tensor) -> Tensor:
         maps = self.network.joined(seen, heard)["res5"].float()
-        return torch.einsum("ncthw,c->nthw", maps, self.head.weight[0].float()) + self.head.bias.float()
+        with in_float32(maps):
+            return torch.einsum("ncthw,c->nthw", maps, self.head.weight[0].float()) + self.head.bias.float()
 
     def forward(self, views: Views) -> Answer:
         seen = self.network.seen(views["frames"])

@@ -34,6 +34,7 @@ from sslkit.models.lip_motion import LipMotion, SpeechBands
 from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES, Lips, Speech
 from sslkit.models.syncnet import SyncNetSight, SyncNetSound
 from sslkit.ops.jitter import ClipRanges, draw_clip_jitter, jitter_clips
+from sslkit.ops.precision import in_float32
 from sslkit.ops.sound_jitter import SoundRanges, draw_sound_jitter, jitter_sound
 from sslkit.ops.spectrum import MATCHING, log_spectrogram
 from sslkit.ops.tempo import Tempo, draw_tempo, played
@@ -242,10 +243,7 @@ class LipSync(Task):
 
     def forward(self, views: Views) -> Answer:
         sight, sound = self.embedded(views)
-        similar = torch.einsum("btd,bsd->bts", sight, sound)
-        if self.settings.compare == "distance":
-            lengths = [vectors.square().sum(-1) / 2 for vectors in (sight, sound)]
-            similar = similar - lengths[0][:, :, None] - lengths[1][:, None]
+        similar = self._similar(sight, sound)
         windows = similar.shape[1]
         truth = torch.arange(windows, device=similar.device).expand(len(similar), windows)
         loss = self._matching(similar, truth) if self.settings.loss == "matching" else self._contrastive(similar)
@@ -264,6 +262,15 @@ class LipSync(Task):
             sample=views["sample"].repeat_interleave(windows),
             pictures={"similar": similar.detach()},
         )
+
+    def _similar(self, sight: Tensor, sound: Tensor) -> Tensor:
+        """Of every window of pictures to every one of sound of its clip, (B, windows, windows); see the settings."""
+        with in_float32(sight):
+            similar = torch.einsum("btd,bsd->bts", sight, sound)
+        if self.settings.compare == "cosine":
+            return similar
+        lengths = [vectors.square().sum(-1) / 2 for vectors in (sight, sound)]
+        return similar - lengths[0][:, :, None] - lengths[1][:, None]
 
     def _matching(self, similar: Tensor, truth: Tensor) -> Tensor:
         """Cross-entropy over the clip's windows of sound for each of pictures, and the other way round."""

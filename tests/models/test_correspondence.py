@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sslkit.models.correspondence import Distance, Fusion, Head, Places
+from sslkit.models.correspondence import Directions, Distance, Fusion, Head, Places
 
 SIGHT, SOUND = torch.rand(3, 6, 4, 5), torch.rand(3, 8, 2, 7)
 
@@ -42,3 +42,11 @@ def test_the_place_that_is_most_like_the_sound_decides() -> None:
     torch.testing.assert_close(head.score(looked, heard), similar.flatten(1).amax(1) * head.slope + head.bias)
     one_place = F.one_hot(torch.tensor(3), 16).float().reshape(1, 16, 1, 1)
     assert torch.equal(head.similar(one_place, torch.ones(1, 16)), torch.full((1, 1, 1), 0.25))
+
+
+def test_cosines_keep_their_digits_within_mixed_precision() -> None:
+    head, among = Directions(6, 8, 16), torch.ones(3, 4, 5, dtype=torch.bool)
+    looked, heard = head.look(SIGHT), head.hear(SOUND)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = head.against(looked, heard, among)
+    assert mixed.dtype == torch.float32 and torch.equal(mixed, head.against(looked, heard, among))

@@ -55,3 +55,13 @@ def test_bands_lie_in_the_time_of_their_frame() -> None:
     level = trunk.features(sound)[0].mean(1)  # type: ignore[operator]
     assert level.shape == (34,) and int(level.argmax()) == click
     torch.testing.assert_close(trunk.features(sound * 7), trunk.features(sound), atol=0.05, rtol=0)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"), [("lip_motion", textured(12, 0.3)), ("speech_bands", torch.randn(1, 7 * HOP + WINDOW) * 1000)]
+)
+def test_features_are_the_same_within_mixed_precision(name: str, raw: torch.Tensor) -> None:
+    trunk = trunks.build(name, {"dimensions": 4, "context": 2}).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = trunk.features(raw)  # type: ignore[operator]
+    assert torch.equal(mixed, trunk.features(raw))  # type: ignore[operator]

@@ -208,3 +208,10 @@ def test_local_flow_of_a_slide() -> None:
     mean = found[..., 3:-3, 3:-3].mean((3, 4))[0]
     assert torch.allclose(mean, torch.tensor([[0.5, 0.0], [0.0, 0.5]]), atol=0.1)
     assert torch.equal(flow.local_flow(torch.full((1, 3, 32, 32), 7.0)), torch.zeros(1, 2, 2, 16, 16))
+
+
+def test_local_flow_keeps_its_digits_within_mixed_precision() -> None:
+    clip = torch.from_numpy(np.stack([texture(32, 32, seed) for seed in range(3)]))[None].float()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = flow.local_flow(clip)
+    assert torch.equal(mixed, flow.local_flow(clip))

@@ -148,6 +148,15 @@ def test_loudness_over_time_tells_the_answer_only_without_the_control() -> None:
         assert closed["target"][asked].sum() == 1 and bool((closed["x"][asked] == closed["x"][asked][0]).all())
 
 
+def test_evidence_keeps_its_digits_within_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = built()
+    maps = torch.randn(2, task.network.vector_width, 3, 4, 4)
+    monkeypatch.setattr(task.network, "joined", lambda seen, heard: {"res5": maps})
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = task._evidence(maps, maps)
+    assert mixed.dtype == torch.float32 and torch.equal(mixed, task._evidence(maps, maps))
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_two_channels_are_cut_alike_and_heard_each_on_its_own(training: bool) -> None:
     settings = {**SMALL["trunk_settings"], "channels": 2}

@@ -111,6 +111,19 @@ def test_windows_hear_and_see_the_same_alone_and_in_a_clip() -> None:
     assert F.cosine_similarity(task.sight.dense(frames)[:, 5:15], task.sight.dense(frames[:, 5:19]), dim=-1).min() > 0.9
 
 
+@pytest.mark.parametrize("compare", ["cosine", "distance"])
+def test_near_windows_are_told_apart_within_mixed_precision(compare: str) -> None:
+    """Long vectors at small distances: in bfloat16, the squares of their lengths differ by more than these."""
+    task = base.build("lip_sync", {**SMALL, "compare": compare})
+    sight = 14 * F.normalize(torch.randn(4, 8, 128), dim=-1)
+    sound = sight + 2 * F.normalize(torch.randn(4, 8, 128), dim=-1)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = task._similar(sight, sound)
+    assert torch.equal(mixed, task._similar(sight, sound))
+    if compare == "distance":
+        torch.testing.assert_close(mixed, -torch.cdist(sight, sound).square() / 2, atol=1e-2, rtol=1e-3)
+
+
 def test_learns_mouths_that_open_with_the_sound() -> None:
     torch.manual_seed(0)
     task = base.build("lip_sync", {**SMALL, "distort": False, "speeds": (1.0, 1.05)})
