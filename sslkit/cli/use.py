@@ -141,6 +141,11 @@ def localize_sound(
         if bool(inputs) == bool(top_responses):
             raise UserError("Give files, or --top-responses DATASET, one of the two.")
         if top_responses:
+            if method or sound or not overlay:
+                raise UserError(
+                    "--top-responses takes the method of the weights and the sounds of the clips, and writes a page: leave "
+                    "--method, --sound and --no-overlay out."
+                )
             output.result(jobs.top_responses(top_responses, weights, out, device, progress))
             return
         chosen = [Path(one) for one in listed(inputs or [])]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from sslkit import pages
+from sslkit.data import shards
 from sslkit.data.dataset import Dataset
 from sslkit.demos import localize_sound as demo
 from sslkit.demos import responses
@@ -14,7 +15,7 @@ from sslkit.demos.scene import Scene
 from sslkit.demos.sounding import Aligned, Finder, Moving, Still
 from sslkit.engine.device import pick, place
 from sslkit.errors import SslkitError, UserError
-from sslkit.jobs.data import Progress
+from sslkit.jobs.data import Progress, split_of
 from sslkit.jobs.runs import loaded
 from sslkit.jobs.shipped import packaged
 from sslkit.tasks.av_object import AvObject
@@ -71,15 +72,28 @@ def top_responses(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Result:
-    """The clips of each class of a prepared dataset that respond most, with the page top-responses.html in `out`."""
+    """The clips of each class of prepared data that respond most, of all splits, with top-responses.html in `out`."""
     learner, task = _learner(weights)
     if not isinstance(learner, AvObject | AvSync):
         raise UserError(f"{weights} learnt {task}: top responses need a run of av_object or av_sync.")
     chosen = pick(device)
     place(learner, chosen)
-    result = responses.top_responses(learner, Dataset(on, "test"), chosen, progress=progress)
-    result.fields |= {"run": _called(weights, "av_object"), "task": task}
+    result = responses.top_responses(learner, _whole(on), chosen, progress=progress)
+    result.name = f"top responses in {', '.join(map(str, on))}"
+    result.fields |= {"data": [str(folder) for folder in on], "run": _called(weights, "av_object"), "task": task}
     return pages.of_rows(result, out or Path("runs") / "top-responses", "top-responses")
+
+
+def _whole(data: Sequence[Path]) -> Dataset:
+    """All splits of prepared data as one."""
+    splits = [one for split in shards.SPLITS if (one := split_of(data, split)) is not None]
+    if not splits:
+        raise UserError(f"{' + '.join(map(str, data))} holds no samples: name a prepared dataset.")
+    # Folders need not have the same splits; their rates are told by that which most of them have.
+    whole = max(splits, key=lambda one: len(one.info.folders))
+    whole.entries = [entry for one in splits for entry in one.entries]
+    whole.split = ", ".join(one.split for one in splits)
+    return whole
 
 
 def _finder(weights: Path | None, method: Method | None, device: str) -> tuple[Finder, Method]:

@@ -93,19 +93,8 @@ def test_many_queries_and_bad_ones(
 def test_people_are_told_what_was_found_and_where_the_page_is(
     toybox: Path, run: Path, media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = [
-        "--query",
-        str(media / "middle.png"),
-        "--in",
-        str(toybox),
-        "--to",
-        "sight",
-        "--weights",
-        str(run),
-        "--n",
-        "3",
-    ]
-    rest = [*asked, "--device", "cpu", "--workers", "0", "--out"]
+    asked = ["--query", str(media / "middle.png"), "--in", str(toybox), "--weights", str(run)]
+    rest = [*asked, "--to", "sight", "--n", "3", "--device", "cpu", "--workers", "0", "--out"]
     assert cli.run(["retrieve", *rest, str(tmp_path / "one"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert cli.run(["retrieve", *rest, str(tmp_path / "other")]) == 0

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,9 @@ import pytest
 
 from sslkit import cli, jobs
 from sslkit.data import toybox
+from sslkit.data.dataset import Dataset
+from sslkit.data.prepare import prepare
+from sslkit.data.settings import PrepareSettings
 from sslkit.errors import UserError
 from sslkit.media import read, write
 from sslkit.types import Result
@@ -97,5 +101,27 @@ def test_top_responses_of_each_class(runs: dict[str, Path], toybox: Path, tmp_pa
         responses = [row["response"] for row in result.rows if row["class"] == name]
         assert responses == sorted(responses, reverse=True) and 1 <= len(responses) <= 4
     assert {row["class"] for row in result.rows} == {panel.title for panel in result.panels}
+    assert result.fields["samples"] == sum(len(Dataset(toybox, split)) for split in ("train", "val", "test"))
     with pytest.raises(UserError, match="top responses need"):
         jobs.top_responses([toybox], runs["av_correspondence"], tmp_path / "no")
+
+
+def test_top_responses_of_data_without_a_test_split(runs: dict[str, Path], clip_file: Path, tmp_path: Path) -> None:
+    source = tmp_path / "videos"
+    source.mkdir()
+    for name in ("one", "two", "three"):
+        shutil.copy(clip_file, source / f"{name}.mp4")
+    prepare("folder", str(source), tmp_path / "data", PrepareSettings(short_side_px=80))
+    result = jobs.top_responses([tmp_path / "data"], runs["av_object"], tmp_path / "out", "cpu")
+    assert {row["source"] for row in result.rows} == {"one.mp4", "two.mp4", "three.mp4"}
+    assert result.fields["split"] == "train, val"
+    with pytest.raises(UserError, match="holds no samples"):
+        jobs.top_responses([source], runs["av_object"], tmp_path / "none")
+
+
+@pytest.mark.parametrize("option", [["--method", "cca"], ["--sound", "other.wav"], ["--no-overlay"]])
+def test_top_responses_refuse_what_they_do_not_heed(
+    option: list[str], toybox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["localize-sound", "--top-responses", str(toybox), *option]) == 2
+    assert "leave --method, --sound and --no-overlay out." in capsys.readouterr().err
