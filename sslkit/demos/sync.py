@@ -52,17 +52,22 @@ class SyncSettings:
 
 @dataclass(frozen=True)
 class Heard:
-    """One track with its curve of mean distances (2 reach + 1,), the rows it is the mean of, and what it says.
+    """One track with its curve of mean distances (2 reach + 1,), and what it says.
 
-    squared: as its watcher.
+    compared: numbers of the video's windows that the curve is the mean of, (rows,) int64. squared: as its watcher.
     """
 
     track: Track
     curve: Tensor
-    rows: int
+    compared: Tensor
     offset: int | None
     confidence: float
     squared: bool
+
+    @property
+    def rows(self) -> int:
+        """How many distances the curve is the mean of."""
+        return len(self.compared)
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,16 @@ def observe(
 
 
 def measured(observed: Observed, settings: SyncSettings, stages: Stages | None = None) -> Result:
-    """By how much the sound is late; see `Result.fields` in the README (`offset_s` is positive where it is)."""
+    """By how much the sound is late (`offset_s` is positive where it is), and what each face says.
+
+    coverage: share of the video's frames at which at least one face was compared with the sound. It is below 1 also
+    where a face is seen all the time: at either end of the file, as many frames as the range of offsets is wide to one
+    side have no sound for some of the offsets, and a window takes five frames.
+    """
     about, found = observed.about, observed.found
     with (stages := stages or Stages()).stage("search"):
         heard = searched(observed, settings)
         offset, confidence = _together(heard, settings)
-    covered = sum(one.rows for one in heard) / max(1, found.frames)
     return Result(
         name="sync",
         fields={
@@ -137,7 +146,7 @@ def measured(observed: Observed, settings: SyncSettings, stages: Stages | None =
             "container_offset_s": round(about.sound_start_s - about.video_start_s, 4),
             "stream": observed.stream + 1,
             "streams": about.sounds,
-            "coverage": round(min(1.0, covered), 4),
+            "coverage": round(_covered(heard) / max(1, found.frames), 4),
             "tracks": [_told(one) for one in heard],
             "spent_s": {stage: round(spent_s, 3) for stage, spent_s in stages.seconds.items()},
         },
@@ -190,19 +199,21 @@ def _searched(track: Track, sight: Tensor, sound: Tensor, settings: SyncSettings
     """The distances of a track to the sound around it, which may reach beyond the track."""
     reach = settings.reach_frames
     first, last = max(track.start, reach), min(track.start + len(sight), len(sound) - reach)
-    total, rows = torch.zeros(2 * reach + 1, dtype=torch.float64), 0
+    total, compared = torch.zeros(2 * reach + 1, dtype=torch.float64), [torch.zeros(0, dtype=torch.int64)]
     for begin in range(first, last, _SEARCHED_FRAMES):
         end = min(begin + _SEARCHED_FRAMES, last)
         # The search leaves out as many frames as its range at either end: they are no frames of the track.
         inner = functional.pad(sight[begin - track.start : end - track.start], (0, 0, reach, reach))
         distances = offset_distances(inner, sound[begin - reach : end + reach], reach)
-        distances = distances[distances.isfinite().all(1)].double()
+        known = distances.isfinite().all(1)
+        distances = distances[known].double()
         total += (distances.square() / 2 if squared else distances).sum(0)
-        rows += len(distances)
-    if not rows:
-        return Heard(track, torch.full((2 * reach + 1,), torch.nan), 0, None, 0.0, squared)
-    curve = (total / rows).float()
-    return Heard(track, curve, rows, *_answered(curve, rows, squared, settings), squared)
+        compared.append(begin + known.nonzero()[:, 0])
+    every = torch.cat(compared)
+    if not len(every):
+        return Heard(track, torch.full((2 * reach + 1,), torch.nan), every, None, 0.0, squared)
+    curve = (total / len(every)).float()
+    return Heard(track, curve, every, *_answered(curve, len(every), squared, settings), squared)
 
 
 def _answered(curve: Tensor, rows: int, squared: bool, settings: SyncSettings) -> tuple[int | None, float]:
@@ -223,6 +234,11 @@ def _together(heard: list[Heard], settings: SyncSettings) -> tuple[int | None, f
     weights = torch.tensor([float(one.rows) for one in speaking])
     curve = (torch.stack([one.curve for one in speaking]) * weights[:, None]).sum(0) / weights.sum()
     return _answered(curve, int(weights.sum()), speaking[0].squared, settings)
+
+
+def _covered(heard: list[Heard]) -> int:
+    """Moments of the video at which some track was compared."""
+    return len(torch.cat([one.compared for one in heard]).unique()) if heard else 0
 
 
 def _verdict(offset: int | None, faces_seen: bool, settings: SyncSettings) -> Verdict:

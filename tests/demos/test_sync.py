@@ -94,6 +94,8 @@ def test_who_speaks_of_two_is_told(tmp_path) -> None:
     assert told["offset_frames"] == 4
     # tracks come from left to right, the smaller one first
     assert sorted(track["verdict"] for track in told["tracks"]) == ["not this voice", "speaks"]
+    # Of windows of five frames, those whose whole range of offsets is heard; each counts once, whoever is seen.
+    assert told["coverage"] == pytest.approx((FRAMES - 4 - 2 * 15) / FRAMES, abs=0.02)
 
 
 def test_no_face_small_faces_and_no_sound_are_told(tmp_path) -> None:
