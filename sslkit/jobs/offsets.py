@@ -79,7 +79,8 @@ def offsets_measured(
         own = [clip for clip in clips[init] if clip.group != dubbed]
         rows += evaluation.evaluate(init, own, sure, [clip for clip in clips[init] if clip.group == dubbed])
     groups = dict.fromkeys(row["group"] for row in rows if row["metric"] == "near_accuracy")
-    rows += evaluation.always_zero(list(groups))
+    figures = evaluation.main_figures(next(iter(networks)), rows)
+    rows += [*evaluation.always_zero(list(groups)), *evaluation.published()]
     return Result(
         name=f"offsets of sound in {', '.join(path.name for path in map(Path, on))}",
         fields={
@@ -95,6 +96,8 @@ def offsets_measured(
             "skipped": skipped,
             "clips": used,
         },
+        metrics=figures,
+        paper=evaluation.PAPER if evaluation.PAPER.metric in figures else None,
         rows=rows,
         shown=evaluation.in_short(rows),
         notes=_notes(skipped, len(videos)),

@@ -56,8 +56,7 @@ def test_how_far_answers_are_off_is_a_histogram(frames: object) -> None:
     rows = sync.evaluate("ours", [clip("early.mp4", late=-3), clip("b.mp4", late=2, seed=1)], SURE)
     errors = histogram(rows, "error", frames)
     assert list(errors) == [*range(-15, 16), "beyond", "not found"]
-    # Of the shifts from -15 to 15 those below -12 put the early one at an end of the range or beyond, those above 13 the
-    # late one.
+    # Shifts below -12 put the early one at an end of the range or beyond, shifts above 13 the late one.
     assert errors.pop(-3) == pytest.approx(50 * 28 / 31, abs=0.01)
     assert errors.pop(2) == pytest.approx(50 * 29 / 31, abs=0.01)
     assert sum(errors.values()) == pytest.approx(50 * (3 + 2) / 31, abs=0.03)
@@ -99,6 +98,17 @@ def test_a_terminal_gets_a_readable_part() -> None:
         "own_offset", "error_histogram", "answer_histogram"
     }  # fmt: skip
     assert len(shown) < 20 < 100 < len(rows) and {row["group"] for row in shown} == {"people"}
+
+
+def test_published_figures_stand_beside_those_of_the_first_network() -> None:
+    clips = [clip("a.mp4"), replace(clip("b.mp4", late=4), group="late")]
+    rows = sync.evaluate("ours", clips, SURE) + sync.evaluate("other", clips[:1] * 2, SURE)
+    figures = sync.main_figures("ours", rows)
+    assert figures["near_accuracy"] == 50 and figures["mean_error_ms"] > 40
+    assert figures[sync.PAPER.metric] == pytest.approx(50, abs=1)
+    told = {row["frames"]: row["value"] for row in sync.in_short(sync.published())}
+    assert told == {5: 75.8, 15: sync.PAPER.value, 100: 99.0}
+    assert {row["frames"] for row in sync.published()} <= set(sync.FRAMES)
 
 
 def test_dubbed_clips_are_told_from_those_with_their_own_voice() -> None:

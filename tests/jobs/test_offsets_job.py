@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from sslkit import jobs
+from sslkit import recipe as recipes
 from sslkit.errors import UserError, WorkError
+from sslkit.evals import sync as evaluation
 from sslkit.jobs import offsets
 from sslkit.jobs.watchers import shipped
 from sslkit.media import write
@@ -53,6 +55,19 @@ def test_the_same_networks_untrained_are_no_better_than_chance(measured: Result)
     assert "at_ends" in kinds[0] and kinds[0] >= {"near_accuracy", "error_histogram", "auc", "beyond_auc"}
     assert near(measured, "lip_sync (shipped)", 25) > 80 and near(measured, "untrained", 25) < 40
     assert measured.fields["seed"] == 0
+
+
+def test_published_figures_stand_beside_ours(measured: Result) -> None:
+    assert measured.paper is not None and measured.paper.value == near(measured, "SyncNet (paper)", 15) == 96.1
+    assert measured.metrics["near_accuracy_15"] == near(measured, "lip_sync (shipped)", 15)
+    assert measured.metrics["near_accuracy"] == near(measured, "lip_sync (shipped)")
+
+
+@pytest.mark.parametrize(("name", "value"), [("sync", 96.1), ("speakers", 92.3), ("duets", 92.3)])
+def test_recipes_name_what_is_published(name: str, value: float) -> None:
+    paper = recipes.load_probe(name).paper
+    assert paper is not None and paper.value == value
+    assert name != "sync" or (paper.value, paper.metric) == (evaluation.PAPER.value, evaluation.PAPER.metric)
 
 
 def test_untrained_networks_are_those_of_their_seed() -> None:
