@@ -143,8 +143,8 @@ def localize_sound(
         if top_responses:
             if method or sound or not overlay:
                 raise UserError(
-                    "--top-responses takes the method of the weights and the sounds of the clips, and writes a page: leave "
-                    "--method, --sound and --no-overlay out."
+                    "--top-responses takes the method of the weights and the sounds of the clips, and writes a page: "
+                    "leave --method, --sound and --no-overlay out."
                 )
             output.result(jobs.top_responses(top_responses, weights, out, device, progress))
             return

@@ -2,7 +2,9 @@
 
 Of a picture its sight is asked, of a sound file its sound, of a video what is not looked for: its sight finds sounds,
 its sound finds sights, unless told otherwise. A query is one moment: a picture and the sound around it, as in the
-evaluation (`sslkit.evals.senses`), whose vectors and distances these are.
+evaluation (`sslkit.evals.senses`), whose vectors and distances these are. As there, nothing of its own source is found:
+what was cut from a file of the query's name is left out. Of a source prepared data know no more than its name, and
+media are stored in another form, so that a copy of another name is found like anything else.
 
 Source: Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018.
 """
@@ -89,11 +91,13 @@ def retrieve(
     """The nearest samples to a file: fields `by`, `to`, `at_s` and `neighbours`, and a panel of them.
 
     by: the sense that is asked. at_s: the moment; the middle without. short_side_px, remove_borders: as the data of the
-    run were prepared. players: put sounds into the panel. Raises WorkError for a file that does not hold the sense.
+    run were prepared. players: put sounds into the panel. What was cut from the file itself is left out, and a note
+    says so. Raises WorkError for a file that does not hold the sense.
     """
     began = time.perf_counter()
     query = asked(path, space, by or _sense_of(path, gallery.sense), at_s, short_side_px, remove_borders)
-    near = _nearest(query, space, gallery, count)
+    own = [row for row, (one, number) in enumerate(gallery.places) if _is_of(path, one.entries[number].source)]
+    near = _nearest(query, space, gallery, count, own)
     neighbours = [_told(gallery, space, row, distance) for row, distance in near]
     return Result(
         name="retrieve",
@@ -106,6 +110,7 @@ def retrieve(
         },
         shown=[{"input": str(path), "by": query.sense, "to": gallery.sense} | _named(one) for one in neighbours],
         panels=[_panel(path, query, gallery, near, players)],
+        notes=[f"{path}: what the data hold of a file of this name ({len(own)}) was left out."] if own else [],
         seconds=time.perf_counter() - began,
     )
 
@@ -155,8 +160,14 @@ def _sound(path: Path, space: Space, at_s: float) -> NDArray[np.int16]:
     return read.sound(path, takes.rate_hz, start_s, start_s + takes.sound_s)
 
 
-def _nearest(query: Query, space: Space, gallery: Gallery, count: int) -> list[tuple[int, float]]:
-    """Rows of the gallery, nearest first, and their distances."""
+def _is_of(path: Path, source: str) -> bool:
+    """Whether a sample may have been cut from a file: its source is told as a path from some folder on."""
+    told = [part for part in Path(source).parts if part != ".."]
+    return bool(told) and any(list(full.parts[-len(told) :]) == told for full in (path.absolute(), path.resolve()))
+
+
+def _nearest(query: Query, space: Space, gallery: Gallery, count: int, own: Sequence[int]) -> list[tuple[int, float]]:
+    """Rows of the gallery but `own`, nearest first, and their distances."""
     held: dict[str, Any] = {}
     if query.sense == "sight":
         if space.task.trunks["sight"].takes.frames != 1:
@@ -168,7 +179,8 @@ def _nearest(query: Query, space: Space, gallery: Gallery, count: int) -> list[t
         held["sound"] = query.sound[None]
     batch = collate([Sample(0, -1, [0.0], **held)]).to(space.device)
     apart = torch.cdist(space.vectors(query.sense, batch).double(), gallery.vectors.double())[0]
-    found = apart.topk(min(count, len(apart)), largest=False)
+    apart[list(own)] = torch.inf
+    found = apart.topk(min(count, len(apart) - len(own)), largest=False)
     return list(zip(found.indices.tolist(), found.values.tolist(), strict=True))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from PIL import Image
 
 from sslkit import cli, jobs
 from sslkit.data.dataset import Dataset
+from sslkit.data.prepare import prepare
+from sslkit.data.settings import PrepareSettings
 from sslkit.errors import UserError, WorkError
 from sslkit.media import read, write
 from sslkit.types import Reads
@@ -88,6 +91,23 @@ def test_many_queries_and_bad_ones(
     for name in ("middle.png", "short.wav"):
         assert {"input", "by", "to", "at_s", "neighbours"} <= set(told[name]) and "error" not in told[name]
         assert set(told[name]["neighbours"][0]) == {"source", "split", "start_s", "label", "tags", "distance"}
+
+
+@pytest.mark.parametrize(("to", "by"), [("sight", "sight"), ("sound", "sight")])
+def test_a_file_does_not_find_itself(run: Path, media: Path, tmp_path: Path, to: str, by: str) -> None:
+    source = tmp_path / "videos"
+    for name in ("both.mkv", "copy.mkv", "deeper/both.mkv"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(media / "both.mkv", source / name)
+    prepare("folder", str(source), tmp_path / "data", PrepareSettings(short_side_px=80))
+    ask = {"data": [tmp_path / "data"], "to": to, "weights": run, "by": by, "device": "cpu"}
+    (found,) = jobs.retrieve([source / "both.mkv"], out=tmp_path / "one", **ask)  # type: ignore[arg-type]
+    assert {one["source"] for one in found.fields["neighbours"]} == {"copy.mkv", "deeper/both.mkv"}
+    assert f"{source / 'both.mkv'}: what the data hold of a file of this name (1) was left out." in found.notes
+    (found,) = jobs.retrieve([source / "deeper/both.mkv"], out=tmp_path / "two", **ask)  # type: ignore[arg-type]
+    assert {one["source"] for one in found.fields["neighbours"]} == {"copy.mkv"}
+    (found,) = jobs.retrieve([media / "mute.mp4"], out=tmp_path / "three", **ask | {"by": "sight"})  # type: ignore[arg-type]
+    assert len(found.fields["neighbours"]) == 3 and not any("left out" in note for note in found.notes)
 
 
 def test_people_are_told_what_was_found_and_where_the_page_is(
