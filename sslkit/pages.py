@@ -16,7 +16,7 @@ import torch
 from sslkit.engine import checkpoint
 from sslkit.engine.run import Run, versions
 from sslkit.engine.validate import Validation
-from sslkit.errors import WorkError
+from sslkit.errors import UserError, WorkError
 from sslkit.evals.audit import Audited
 from sslkit.media import read
 from sslkit.recipe import Plan, Recipe, dump
@@ -27,6 +27,22 @@ from sslkit.types import Panel, Reads, Result
 # How much of it a page shows: it is for people.
 _LABELS = 50
 _VIDEOS, _STILLS = 24, 8
+
+_ALONG = {
+    "near_accuracy": ("frames", "frames averaged"),
+    "mean_error_ms": ("frames", "frames averaged"),
+    "at_ends": ("frames", "frames averaged"),
+    "error_histogram": ("error", "frames by which the answer is off"),
+    "answer_histogram": ("answer", "the answer in frames"),
+}
+"""Metrics that are curves over a number of their rows: which, and what it is."""
+
+
+def free(folder: Path, *names: str) -> None:
+    """Raise UserError where a page that is yet to be written would take the place of another."""
+    for there in (folder / name for name in names):
+        if there.exists():
+            raise UserError(f"{there} is already there: move it away or name another --out.")
 
 
 def of_training(run: Run, plan: Plan, task: Task, judged: Validation | None, result: Result) -> None:
@@ -97,8 +113,32 @@ def _bars(result: Result) -> list[page.Chart]:
         rows = [row for row in main if str(row.get("metric", "")) == metric]
         within = "layer" if len({row.get("layer") for row in rows}) > 1 else None
         chance = guessed.get(metric) if guessed else result.chance
+        if metric in _ALONG:
+            charts += _lines(metric, rows, chance if metric == "near_accuracy" else None)
+            continue
         svg = chart.bars(rows, by=by, within=within, chance=chance, x_label="rank" if "rank" in metric else "percent")
         charts.append(page.Chart(metric.replace("_", " "), svg))
+    return charts
+
+
+def _lines(metric: str, rows: Sequence[Mapping[str, Any]], chance: float | None) -> list[page.Chart]:
+    """A line a network along a number, over all groups; a chart for each number of frames where it is another one.
+
+    Rows without such a number ("not found") are told in words.
+    """
+    along, label = _ALONG[metric]
+    grouped = any(row["group"] == "all" for row in rows)
+    chosen = [row for row in rows if not grouped or row["group"] == "all" or not row["clips"]]
+    charts = []
+    for frames in [None] if along == "frames" else dict.fromkeys(row["frames"] for row in chosen):
+        these = [row for row in chosen if frames in (None, row["frames"])]
+        points = [{label: row[along], row["init"]: row["value"]} for row in these if not isinstance(row[along], str)]
+        said = [f"{row['init']}, {row[along]}: {row['value']:.3g}" for row in these if isinstance(row[along], str)]
+        names = {row["init"]: row["init"] for row in these if not isinstance(row[along], str)}
+        unit = "ms" if metric.endswith("_ms") else "percent"
+        title = metric.replace("_", " ") + ("" if frames is None else f", {frames} frames averaged")
+        note = f"In {unit}; {'; '.join(said)}." if said else ""
+        charts.append(page.Chart(title, chart.curves(points, names, unit, label, chance), note))
     return charts
 
 

@@ -63,6 +63,16 @@ def test_published_figures_stand_beside_ours(measured: Result) -> None:
     assert measured.metrics["near_accuracy"] == near(measured, "lip_sync (shipped)")
 
 
+def test_the_page_draws_curves_and_histograms(measured: Result) -> None:
+    page = Path(measured.files["report"]).read_text()
+    for title in ("near accuracy", "error histogram, 25 frames averaged", "error histogram, all frames averaged",
+                  "answer histogram, 25 frames averaged", "mean error ms"):  # fmt: skip
+        assert f">{title}<" in page
+    (found,) = (r["value"] for r in measured.rows
+                if (r["init"], r.get("error"), r["frames"]) == ("untrained", "not found", 25))  # fmt: skip
+    assert f"untrained, not found: {found:.3g}" in page
+
+
 @pytest.mark.parametrize(("name", "value"), [("sync", 96.1), ("speakers", 92.3), ("duets", 92.3)])
 def test_recipes_name_what_is_published(name: str, value: float) -> None:
     paper = recipes.load_probe(name).paper
