@@ -35,8 +35,11 @@ def retrieve(
 
     to: the sense in which samples are compared. weights: a run of two networks. by: the sense that is asked, the other
     one of a video without. at_s: the moment of a video or sound, its middle without. A page with pictures and players,
-    retrieve.html, is written into `out` when the last file is done, or work is stopped.
+    retrieve.html, is written into `out` when the last file is done, or work is stopped. Raises UserError where one is
+    there already.
     """
+    folder = out or Path("runs") / "retrieve"
+    pages.free(folder, "retrieve.html")
     learner, run, match = loaded(weights)
     space = Space(learner, pick(device))
     splits = [one for split in shards.SPLITS if (one := split_of(data, split)) is not None]
@@ -46,7 +49,6 @@ def retrieve(
         space = space.fitted(splits[0], workers)
     gallery = Gallery.of(space, splits, to, workers, progress)
     side_px, borders = _prepared(run)
-    folder = out or Path("runs") / "retrieve"
     done: list[Result] = []
     try:
         for path in map(Path, queries):

@@ -42,10 +42,12 @@ def localize_sound(
     inputs: videos, or a picture and a sound as `picture+sound`. weights: a run of av_object or av_sync; without one,
     those that come with the package. The method is that of the weights, unless it is "cca", which needs none. sound:
     hear this file with every input instead. With `overlay`, pictures, videos and the page localize-sound.html are
-    written to `out`.
+    written to `out`. Raises UserError where such a page is there already.
     """
-    finder, chosen = _finder(weights, method, device)
     folder = out or Path("runs") / "localize-sound"
+    if overlay:
+        pages.free(folder, "localize-sound.html")
+    finder, chosen = _finder(weights, method, device)
     done: list[Result] = []
     try:
         for given in inputs:
@@ -72,7 +74,12 @@ def top_responses(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Result:
-    """The clips of each class of prepared data that respond most, of all splits, with top-responses.html in `out`."""
+    """The clips of each class of prepared data that respond most, of all splits, with top-responses.html in `out`.
+
+    Raises UserError where such a page is there already.
+    """
+    folder = out or Path("runs") / "top-responses"
+    pages.free(folder, "top-responses.html", "result.json")
     learner, task = _learner(weights)
     if not isinstance(learner, AvObject | AvSync):
         raise UserError(f"{weights} learnt {task}: top responses need a run of av_object or av_sync.")
@@ -81,7 +88,7 @@ def top_responses(
     result = responses.top_responses(learner, _whole(on), chosen, progress=progress)
     result.name = f"top responses in {', '.join(map(str, on))}"
     result.fields |= {"data": [str(folder) for folder in on], "run": _called(weights, "av_object"), "task": task}
-    return pages.of_rows(result, out or Path("runs") / "top-responses", "top-responses")
+    return pages.of_rows(result, folder, "top-responses")
 
 
 def _whole(data: Sequence[Path]) -> Dataset:

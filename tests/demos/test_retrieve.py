@@ -70,11 +70,11 @@ def test_a_video_is_asked_by_the_sense_that_is_not_looked_for(
     toybox: Path, run: Path, media: Path, tmp_path: Path
 ) -> None:
     for to, by in (("sight", "sound"), ("sound", "sight")):
-        (found,) = jobs.retrieve([media / "both.mkv"], [toybox], to, run, count=3, out=tmp_path, device="cpu")  # type: ignore[arg-type]
+        (found,) = jobs.retrieve([media / "both.mkv"], [toybox], to, run, count=3, out=tmp_path / to, device="cpu")  # type: ignore[arg-type]
         assert found.fields["by"] == by and found.fields["to"] == to and len(found.fields["neighbours"]) == 3
         assert found.fields["at_s"] == pytest.approx(Dataset(toybox, "train").entries[1].seconds / 2, abs=0.05)
-    text = (tmp_path / "retrieve.html").read_text()
-    assert text.count("<audio") == 4 and text.count("data:audio/flac;base64,") == 4
+        text = (tmp_path / to / "retrieve.html").read_text()
+        assert text.count("<audio") == 4 and text.count("data:audio/flac;base64,") == 4
 
 
 def test_many_queries_and_bad_ones(
@@ -127,13 +127,22 @@ def test_people_are_told_what_was_found_and_where_the_page_is(
 
 
 def test_moments(toybox: Path, run: Path, media: Path, tmp_path: Path) -> None:
-    ask = {"data": [toybox], "to": "sound", "weights": run, "device": "cpu", "out": tmp_path}
-    (found,) = jobs.retrieve([media / "both.mkv"], at_s=0.2, **ask)  # type: ignore[arg-type]
+    ask = {"data": [toybox], "to": "sound", "weights": run, "device": "cpu", "out": tmp_path / "none"}
+    (found,) = jobs.retrieve([media / "both.mkv"], at_s=0.2, **ask | {"out": tmp_path / "one"})  # type: ignore[arg-type]
     assert found.fields["at_s"] == 0.2
     (found,) = jobs.retrieve([media / "both.mkv"], at_s=9.0, **ask)  # type: ignore[arg-type]
     assert "its moment at 9 s" in found.fields["error"]
     (found,) = jobs.retrieve([media / "middle.png"], by="sound", **ask)  # type: ignore[arg-type]
     assert "is a picture and has no sound" in found.fields["error"]
+
+
+def test_a_page_is_not_replaced(run: Path, media: Path, toybox: Path, tmp_path: Path) -> None:
+    (tmp_path / "retrieve.html").write_text("kept")
+    ask = ["--query", str(media / "middle.png"), "--in", str(toybox), "--to", "sight", "--weights", str(run)]
+    assert cli.run(["retrieve", *ask, "--out", str(tmp_path), "--device", "cpu", "--workers", "0"]) == 2
+    with pytest.raises(UserError, match="retrieve.html is already there: move it away or name another --out."):
+        next(jobs.retrieve([], [toybox], "sight", tmp_path / "no run", out=tmp_path))
+    assert (tmp_path / "retrieve.html").read_text() == "kept"
 
 
 def test_wrong_requests(toybox: Path, run: Path, media: Path, tmp_path: Path) -> None:

@@ -94,6 +94,14 @@ def test_weights_that_ship_find_what_moves_and_sounds(tmp_path: Path) -> None:
     assert told and all(0 <= done <= total + 1 and text.endswith("maps, s") for done, total, text in told)
 
 
+@pytest.mark.parametrize("name", ["localize-sound.html", "top-responses.html", "result.json"])
+def test_pages_are_not_replaced(name: str, clip_file: Path, toybox: Path, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("kept")
+    asked = [str(clip_file)] if name == "localize-sound.html" else ["--top-responses", str(toybox)]
+    assert cli.run(["localize-sound", *asked, "--out", str(tmp_path), "--device", "cpu"]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "kept"
+
+
 def test_top_responses_of_each_class(runs: dict[str, Path], toybox: Path, tmp_path: Path) -> None:
     result = jobs.top_responses([toybox], runs["av_object"], tmp_path / "out", "cpu")
     assert (tmp_path / "out" / "top-responses.html").is_file()
