@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,9 @@ import torchaudio.functional
 from torch import Tensor
 
 from sslkit.ops.sound import FULL_SCALE, sampled, scaled, triangle
+
+_KEPT = 4
+"""So many filters are remembered: all batches of a task share them, but those of a long sound are large."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def synthesised(cochleagram: Tensor, noise: Tensor, cochlea: Cochlea, rounds: in
     held = frame.clamp(max=cochleagram.shape[-1] - 1)
     wanted = sampled(cochleagram ** (1 / cochlea.exponent), held, 1, triangle())
     size = _spectrum_size(samples, cochlea)
-    filters = _filters(cochlea, size).to(noise.device)
+    filters = _filters(cochlea, size, noise.device)
     sound = noise.float()
     for _ in range(rounds):
         bands = _bands(sound, cochlea)
@@ -89,17 +93,26 @@ def _envelopes(sound: Tensor, cochlea: Cochlea) -> tuple[Tensor, int]:
 
     A band that is moved to where frequencies begin keeps its modulus, and needs few samples there: twice its width.
     """
-    filters = _filters(cochlea, size := _spectrum_size(sound.shape[-1], cochlea))
+    size = _spectrum_size(sound.shape[-1], cochlea)
+    step, bins, gain = _narrow(cochlea, size, sound.device)
+    spectrum = torch.fft.rfft(sound, size)
+    spectrum[..., 1:-1] *= 2
+    spectrum = F.pad(spectrum, (0, size // step))[..., bins] * gain
+    envelope = torch.fft.ifft(spectrum).abs() / step
+    return envelope[..., : -(-sound.shape[-1] // step)], cochlea.rate_hz // step
+
+
+@lru_cache(maxsize=_KEPT)
+@torch.inference_mode(False)
+def _narrow(cochlea: Cochlea, size: int, device: torch.device) -> tuple[int, Tensor, Tensor]:
+    """At every how many-th sample bands can be had, and for that the bins of each and their gains, (bands, bins)."""
+    filters = _filters(cochlea, size, torch.device("cpu"))
     inside = filters > 1e-6
     first, widest = inside.byte().argmax(1), int(inside.sum(1).max())
     step = next(k for k in (8, 6, 5, 4, 3, 2, 1) if k == 1 or _fits(k, size, widest, cochlea))
     bins = first[:, None] + torch.arange(size // step)
-    gain = F.pad(filters, (0, size // step)).gather(1, bins).to(sound.device)
-    spectrum = torch.fft.rfft(sound, size)
-    spectrum[..., 1:-1] *= 2
-    spectrum = F.pad(spectrum, (0, size // step))[..., bins.to(sound.device)] * gain
-    envelope = torch.fft.ifft(spectrum).abs() / step
-    return envelope[..., : -(-sound.shape[-1] // step)], cochlea.rate_hz // step
+    gain = F.pad(filters, (0, size // step)).gather(1, bins)
+    return step, bins.to(device), gain.to(device)
 
 
 def _fits(step: int, size: int, widest: int, cochlea: Cochlea) -> bool:
@@ -110,7 +123,7 @@ def _fits(step: int, size: int, widest: int, cochlea: Cochlea) -> bool:
 def _bands(sound: Tensor, cochlea: Cochlea) -> Tensor:
     """The analytic signal of each band, (..., bands, N) complex: its modulus is the envelope."""
     size = _spectrum_size(sound.shape[-1], cochlea)
-    spectrum = torch.fft.rfft(sound, size)[..., None, :] * _filters(cochlea, size).to(sound.device)
+    spectrum = torch.fft.rfft(sound, size)[..., None, :] * _filters(cochlea, size, sound.device)
     spectrum[..., 1:-1] *= 2
     bands: Tensor = torch.fft.ifft(spectrum, size)
     return bands[..., : sound.shape[-1]]
@@ -122,14 +135,16 @@ def _spectrum_size(samples: int, cochlea: Cochlea) -> int:
     return -(-(samples + cochlea.rate_hz // 20) // 960) * 960
 
 
-def _filters(cochlea: Cochlea, size: int) -> Tensor:
+@lru_cache(maxsize=_KEPT)
+@torch.inference_mode(False)
+def _filters(cochlea: Cochlea, size: int, device: torch.device) -> Tensor:
     """Gain of each band at each frequency, (bands, size / 2 + 1) float32; the squares of a column add up to 1."""
     erb = _hz_to_erb(torch.arange(size // 2 + 1, dtype=torch.float64) * (cochlea.rate_hz / size))
     centres = _centres(cochlea)
     distance = (erb - centres[:, None]) / (centres[1] - centres[0])
     distance[0].clamp_(min=0)
     distance[-1].clamp_(max=0)
-    return torch.cos(distance.clamp(-1, 1) * (math.pi / 2)).float()
+    return torch.cos(distance.clamp(-1, 1) * (math.pi / 2)).float().to(device)
 
 
 def _centres(cochlea: Cochlea) -> Tensor:

@@ -45,7 +45,7 @@ def test_bands_are_spaced_like_the_ear_and_lose_no_energy() -> None:
     width = centres.diff()
     expected = (24.7 + centres / 9.265) * float(ops._hz_to_erb(torch.tensor([20.0, 8000.0])).diff()) / 31
     assert torch.allclose(width, (expected[:-1] + expected[1:]) / 2, rtol=0.01)
-    assert torch.allclose(ops._filters(EAR, 2048).square().sum(0), torch.ones(1025), atol=1e-6)
+    assert torch.allclose(ops._filters(EAR, 2048, torch.device("cpu")).square().sum(0), torch.ones(1025), atol=1e-6)
 
 
 @pytest.mark.parametrize("ear", [EAR, ops.INDICATED, ops.AMBIENT, replace(EAR, high_hz=3000.0), replace(EAR, bands=3)])
@@ -130,3 +130,13 @@ def test_cochleagrams_are_the_same_on_cuda() -> None:
     assert torch.allclose(found.cpu(), ops.cochleagram(sound, EAR), atol=1e-4)
     expected = ops.texture_statistics(found.cpu(), 400).vector()
     assert torch.allclose(ops.texture_statistics(found, 400).vector().cpu(), expected, atol=1e-3)
+
+
+def test_filters_are_made_once_also_where_nothing_may_be_learnt_from_them() -> None:
+    ear, sound = ops.Cochlea(6, 100, 8000, high_hz=3000.0), 1000 * noise(4000)
+    with torch.inference_mode():
+        first = ops.cochleagram(sound, ear)
+    made = [one.cache_info().misses for one in (ops._filters, ops._narrow)]
+    assert torch.equal(ops.cochleagram(sound, ear), first)
+    assert made == [one.cache_info().misses for one in (ops._filters, ops._narrow)]
+    assert not any(one.is_inference() for one in ops._narrow(ear, ops._spectrum_size(4000, ear), sound.device)[1:])
