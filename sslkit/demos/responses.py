@@ -97,7 +97,7 @@ def top_responses(
 
 def _by_size(batch: Batch) -> Iterator[Batch]:
     """The batch in parts of one size each, without padding: it would be seen, and the maps would cover it too."""
-    for height, width in batch.size_px.unique(dim=0).tolist():
+    for height, width in torch.unique(batch.size_px, dim=0).tolist():
         rows = (batch.size_px == batch.size_px.new_tensor([height, width])).all(1)
         part = batch.map(itemgetter(rows))
         assert part.frames is not None
