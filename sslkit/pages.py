@@ -244,8 +244,11 @@ def _stills(result: Result) -> Panel:
     return panel
 
 
-def of_localised(results: Sequence[Result], weights: str, folder: Path) -> None:
-    """Write localize-sound.html into `folder`: the clearest moments of each file, and its best places."""
+def of_localised(results: Sequence[Result], weights: str, folder: Path, vouched: bool = True) -> None:
+    """Write localize-sound.html into `folder`: the clearest moments of each file, and its best places.
+
+    vouched: whether the probabilities may be claimed; those of weights that learnt from other media may not.
+    """
     judged = [result for result in results if "frames" in result.fields]
     page.write(
         folder / "localize-sound.html",
@@ -253,7 +256,7 @@ def of_localised(results: Sequence[Result], weights: str, folder: Path) -> None:
             title="What makes the sound?",
             lead=f"{len(judged)} of {len(results)} files were judged.",
             notes=list(dict.fromkeys(note for one in judged for note in one.notes)),
-            panels=[_moments(one) for one in judged[:_VIDEOS]],
+            panels=[_moments(one, vouched) for one in judged[:_VIDEOS]],
             tables=[
                 page.Table("Files", [{k: v for k, v in one.fields.items() if k != "frames"} for one in results]),
                 page.Table("Moments", _all_moments(judged), folded=True),
@@ -264,9 +267,10 @@ def of_localised(results: Sequence[Result], weights: str, folder: Path) -> None:
     )
 
 
-def _moments(result: Result) -> Panel:
-    about = result.fields
-    sure = "" if about["probability"] is None else f": {about['probability']:.0%} that something in it makes the sound"
+def _moments(result: Result, vouched: bool) -> Panel:
+    about, sure = result.fields, ""
+    if vouched and about["probability"] is not None:
+        sure = f": {about['probability']:.0%} that something in it makes the sound"
     panel = Panel(Path(about["input"]).name + sure, [], columns=1)
     panel.note = "The clearest moments: as seen; the similarity to the sound, in the scale of the file, so that "
     panel.note += "something is always bright; and the evidence in a fixed scale, dark where nothing fits."

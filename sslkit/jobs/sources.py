@@ -55,6 +55,8 @@ def localize_sound(
                 scene = _scene(Path(given), sound)
                 target = folder if overlay else None
                 found = demo.localize_sound(scene, finder, chosen, target, overlay, progress)
+                if weights is None and chosen != "cca":
+                    found.notes.append(_guessed(scene))
                 if overlay:
                     found.files["report"] = str(folder / "localize-sound.html")
             except SslkitError as error:
@@ -64,7 +66,7 @@ def localize_sound(
             yield found
     finally:
         if overlay and folder.is_dir():
-            pages.of_localised(done, _called(weights, chosen), folder)
+            pages.of_localised(done, _called(weights, chosen), folder, vouched=weights is not None)
 
 
 def top_responses(
@@ -89,6 +91,15 @@ def top_responses(
     result.name = f"top responses in {', '.join(map(str, on))}"
     result.fields |= {"data": [str(folder) for folder in on], "run": _called(weights, "av_object"), "task": task}
     return pages.of_rows(result, folder, "top-responses")
+
+
+def _guessed(scene: Scene) -> str:
+    """What is to be known of an answer by the weights that ship."""
+    other = "weights of your own (--weights)" if scene.still else "--method cca, or weights of your own (--weights)"
+    return (
+        "The weights that ship learnt from drawn scenes and from people who talk: on other media the places are a "
+        f"guess, and a high probability says little. Try {other}."
+    )
 
 
 def _whole(data: Sequence[Path]) -> Dataset:

@@ -39,6 +39,22 @@ def test_many_inputs_go_on_after_a_bad_one(runs: dict[str, Path], method: str, c
     }  # fmt: skip
 
 
+def test_weights_that_ship_claim_nothing_of_other_media(runs: dict[str, Path], clip_file: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "still.png"
+    picture.write_bytes(write.png(read.video(clip_file).frames[40]))
+    both = [clip_file, Path(f"{picture}+{clip_file}")]
+    video, still = jobs.localize_sound(both, out=tmp_path / "shipped", device="cpu")
+    for found, other in ((video, "Try --method cca, or weights"), (still, "Try weights of your own (--weights).")):
+        (note,) = (note for note in found.notes if "The weights that ship learnt from drawn scenes" in note)
+        assert "are a guess" in note and other in note and found.fields["probability"] is not None
+    claim, page = "that something in it makes the sound", (tmp_path / "shipped" / "localize-sound.html").read_text()
+    assert "are a guess" in page and claim not in page
+    (own,) = jobs.localize_sound([clip_file], runs["av_object"], out=tmp_path / "own", device="cpu")
+    (followed,) = jobs.localize_sound([clip_file], method="cca", overlay=False)
+    assert not any("weights that ship" in note for note in own.notes + followed.notes)
+    assert claim in (tmp_path / "own" / "localize-sound.html").read_text()
+
+
 def test_people_are_told_where_when_and_which_files(
     clip_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
