@@ -7,8 +7,9 @@ along each of the directions in which they differ most ("codes"). Answered by a 
 Source: Owens, Wu, McDermott, Freeman and Torralba, "Ambient sound provides supervision for visual learning", ECCV 2016;
 textures as in McDermott and Simoncelli, Neuron 2011.
 Departures: sounds are set to one loudness first; those that are nearly silent are not asked about; statistics that
-hardly vary count less than their deviation says. AlexNet with batch norm in place of CaffeNet; at 16 kHz, the rate that
-prepare-data stores by default, the highest band ends at 8 kHz, not at 10 kHz.
+hardly vary count less than their deviation says; clusters are asked about as often as they are heard, and the largest
+is printed as chance. AlexNet with batch norm in place of CaffeNet; at 16 kHz, the rate that prepare-data stores by
+default, the highest band ends at 8 kHz, not at 10 kHz.
 """
 
 from typing import Literal

@@ -6,8 +6,10 @@ they must know what looks and what sounds like the same thing.
 
 Source: Arandjelovic and Zisserman, "Look, Listen and Learn", ICCV 2017 (L3-Net); code marl/l3embedding.
 Departures: the frame is from the middle of the sound, not from anywhere within; sounds have one level, in place of a
-volume that varies by a tenth; black frames and silence ask nothing; the sound of every sample is used twice, as its
-own frame's and as another's, so that a batch of N samples asks 2 N questions.
+volume that varies by a tenth; brightness is a factor, where a number of levels is added; black frames and silence ask
+nothing; the sound of every sample is used twice, as its own frame's and as another's, so that a batch of N samples asks
+2 N questions. Still pictures under music are asked about: key frames of a still change more of a picture than a small
+thing that moves, so that no floor of motion tells them apart.
 """
 
 from sslkit.models.correspondence import Fusion, Head

@@ -96,9 +96,9 @@ LOUDNESS = (
     "The network cannot be told: its answers are the same at any volume, which a test holds.",
 )
 CARDS = (
-    "title cards, fades and still covers are black and silent together",
+    "title cards and fades are black and silent together",
     "a frame without contrast or a sound without a level asks nothing and is nobody's negative",
-    "marl/l3embedding and issue threads of its users: silent clips and album covers",
+    "marl/l3embedding and issue threads of its users: silent clips",
     Cheat(_emptiness, _flags, off=_cards_asked, on=_cards_dropped),
 )
 SAME_VIDEO = (

@@ -18,7 +18,7 @@ from sslkit.recipe import Recipe
 from sslkit.tasks import base
 from sslkit.types import Batch, Draw, Reads
 
-PRETEXT = [*(name for name in base.names() if name != "labels"), "lip_sync_2016", "av_object_moving"]
+PRETEXT = [*(name for name in base.names() if name != "labels"), "lip_sync_2016", "lip_sync_2019", "av_object_moving"]
 
 
 @pytest.fixture(params=PRETEXT)
