@@ -6,9 +6,9 @@ a network that joins sight and sound early; where in the picture its last maps s
 
 Source: Owens and Efros, "Audio-visual scene analysis with self-supervised multisensory features", ECCV 2018; code
 andrewowens/multisensory.
-Departures: both windows are shown, there only one of them; windows are taken where there is sound, if there is any;
-what the network learns first, at a lower rate of pictures, is part of one training (`slow_steps`) with the batch of the
-second.
+Departures: both windows are shown, there only one of them; windows are taken where there is sound, if there is any,
+though a hum without an onset is asked about, too; what the network learns first, at a lower rate of pictures, is part
+of one training (`slow_steps`) with the batch of the second.
 """
 
 from __future__ import annotations

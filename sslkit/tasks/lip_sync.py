@@ -9,12 +9,12 @@ Source: Chung and Zisserman, "Out of time: automated lip sync in the wild", ACCV
 loss with margin 20); Chung, Chung, Kang, "Perfect match", ICASSP 2019, and joonson/syncnet_trainer (matching loss,
 scale 10 and bias -5 at the start).
 Departures: matching is the default, because the contrastive loss is known to stay where it began; both directions of
-matching are asked; one clip plays at one speed, drawn at random; of the contrastive loss all pairs of a clip that are
-out of time by `least_shift` to `most_shift` windows are negatives, and vectors have length 1 times the margin unless
-they are compared by distance, as published. All negatives are from the same clip, so that nobody is recognised by face
-or voice. Where few people are
-to learn from, linear networks can begin as canonical correlations of the training clips; their score is minus half the
-squared distance, which then is the logarithm of a likelihood.
+matching are asked, of all windows, where the code takes every second one; nobody is told apart by face and voice, which
+the code does in a second loss; one clip plays at one speed, drawn at random; of the contrastive loss all pairs of a
+clip that are out of time by `least_shift` to `most_shift` windows are negatives, and vectors have length 1 times the
+margin unless they are compared by distance, as published. All negatives are from the same clip, so that nobody is
+recognised by face or voice. Where few people are to learn from, linear networks can begin as canonical correlations of
+the training clips; their score is minus half the squared distance, which then is the logarithm of a likelihood.
 """
 
 from __future__ import annotations
