@@ -1,4 +1,10 @@
-"""Maps of what sounds, drawn: a sheet of the clearest moments, and the video with its maps over it."""
+"""Maps of what sounds, drawn: a sheet of the clearest moments, and the video with its maps over it.
+
+Source of the colours of av_sync: Owens and Efros, "Audio-Visual Scene Analysis with Self-Supervised Multisensory
+Features", ECCV 2018, as released.
+Departures: colours lie between the median and the 99.5th percentile of a file, up to 65 % opaque, for every method,
+so that they can be compared; there between half the 97th percentile and all of it, up to 35 % opaque.
+"""
 
 from __future__ import annotations
 
