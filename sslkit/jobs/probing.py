@@ -24,6 +24,7 @@ from sslkit.evals.inits import RANDOM, Init
 from sslkit.jobs.data import Progress, check_prepared, split_of
 from sslkit.jobs.offsets import offsets_measured
 from sslkit.jobs.runs import evaluation_folder, load_task
+from sslkit.jobs.shipped import packaged
 from sslkit.jobs.speakers import duets_measured, speakers_measured
 from sslkit.recipe import ProbeRecipe
 from sslkit.tasks import base as tasks
@@ -95,17 +96,22 @@ def _pretext(asked: _Asked) -> Result:
 
 
 def _localised(asked: _Asked) -> Result:
-    """The maps of one run, and of its network untrained."""
-    learner, run = _one_run(asked)
-    torch.manual_seed(run.recipe.train.seed)
-    untrained = tasks.build(run.recipe.task, run.recipe.settings).eval()
+    """The maps of one run, and of its network untrained; without a run of the weights that come with the package."""
+    if asked.runs:
+        learner, run = _one_run(asked)
+        called, task, settings, seed = str(asked.runs[0]), run.recipe.task, run.recipe.settings, run.recipe.train.seed
+    else:
+        learner, about = packaged("localize_sound", str(asked.device))
+        called, task, settings, seed = "shipped", about["task"], about["settings"], about["provenance"]["seed"]
+    torch.manual_seed(seed)
+    untrained = tasks.build(task, settings).eval()
     if not isinstance(learner, AvObject | AvSync) or not isinstance(untrained, AvObject | AvSync):
-        raise UserError(f"{asked.runs[0]} learnt {run.recipe.task}: localisation needs a run of av_object or av_sync.")
+        raise UserError(f"{called} learnt {task}: localisation needs a run of av_object or av_sync.")
     place(learner, asked.device)
     place(untrained, asked.device)
     test = Dataset(asked.on, "test")
     result = localisation.evaluate(learner, untrained, test, asked.device, asked.recipe.clips, asked.progress)
-    result.fields |= {"run": str(asked.runs[0]), "task": run.recipe.task}
+    result.fields |= {"run": called, "task": task}
     return result
 
 

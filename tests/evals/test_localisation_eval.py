@@ -121,7 +121,7 @@ def test_motion_that_follows_the_sound_needs_no_network(toybox: Path) -> None:
 
 def test_command_wants_one_run_that_knows_places(tmp_path: Path, toybox: Path) -> None:
     with pytest.raises(UserError, match="takes one run"):
-        jobs.probe([], [toybox], recipe="localise", out=tmp_path / "none")
+        jobs.probe([tmp_path / "a", tmp_path / "b"], [toybox], recipe="localise", out=tmp_path / "none")
     run = tmp_path / "run"
     jobs.pretrain(
         "av_object",
@@ -135,3 +135,11 @@ def test_command_wants_one_run_that_knows_places(tmp_path: Path, toybox: Path) -
     result = jobs.probe([run], [toybox], recipe="localise", out=tmp_path / "out", device="cpu", workers=0)
     assert result.metrics["pointing"] >= 0 and (tmp_path / "out" / "localise.html").is_file()
     assert result.fields["task"] == "av_object"
+
+
+def test_weights_that_ship_are_measured_without_a_run(tmp_path: Path, toybox: Path) -> None:
+    options = ["clips=1"]
+    result = jobs.probe([], [toybox], recipe="localise", overrides=options, out=tmp_path, device="cpu", workers=0)
+    assert (result.fields["run"], result.fields["task"]) == ("shipped", "av_object")
+    rows = {row["network"]: row for row in result.rows if row["scenes"] == "all"}
+    assert rows["matched sound"]["pointing"] > rows["untrained"]["pointing"]
