@@ -12,6 +12,8 @@ import pytest
 import torch
 from scipy import fft, signal
 
+from sslkit.models.l3 import FRONTS
+from sslkit.models.lip_motion import SpeechBands
 from sslkit.ops import spectrum as ops
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "mfcc.npz"
@@ -154,6 +156,41 @@ def test_mel_front_ends_are_librosa() -> None:
     expected = librosa.power_to_db(theirs(ops.OPENL3, "constant"), ref=1.0, amin=1e-10, top_db=80)
     found = ops.log_spectrogram(sound, ops.OPENL3).numpy()
     assert np.abs(found - (expected - expected.max())).max() < 1e-2
+
+
+@pytest.mark.parametrize("form", [FRONTS["mel"], SpeechBands().form], ids=["l3_mel", "speech_bands"])
+def test_front_ends_of_weights_that_ship_are_librosa(form: ops.Spectrum) -> None:
+    import librosa
+
+    # Loud and quiet, digital silence, and a click at each end: the first and the last samples are in one column each,
+    # and the rest that fills no window is in none.
+    sound = chirp()
+    sound[0], sound[-1] = 30_000, -30_000
+    columns = (len(sound) - form.window) // form.hop + 1
+    sound[(columns - 1) * form.hop + form.window - 1] = 25_000
+    mel = librosa.feature.melspectrogram(
+        y=sound.astype(np.float64) / 32768,
+        sr=16_000,
+        n_fft=form.window,
+        hop_length=160,
+        window="hann",
+        center=False,
+        power=2.0,
+        n_mels=form.bands,
+        fmin=60,
+        fmax=7600,
+        htk=True,
+        norm=None,
+        dtype=np.float64,
+    )
+    expected = np.log(mel + {64: 1e-4, 40: 1e-6}[form.bands])
+    found = ops.log_spectrogram(torch.from_numpy(sound), form).numpy()
+    assert found.shape == expected.shape == (form.bands, columns)
+    assert np.abs(found - expected).max() < 1e-3
+    for column in (0, columns // 2, columns - 1):  # each says something of its own
+        assert found[:, column].std() > 0.1 and np.abs(found[:, column] - expected[:, column]).max() < 1e-3
+    cut = ops.log_spectrogram(torch.from_numpy(sound[: (columns - 1) * form.hop + form.window].copy()), form).numpy()
+    assert np.array_equal(cut, found)  # nothing beyond the last whole window is heard
 
 
 def test_matching_is_torchaudio_and_its_norm_is_torch() -> None:
