@@ -108,15 +108,18 @@ def _bars(result: Result) -> list[page.Chart]:
     by = "init" if any("init" in row for row in result.rows) else "label"
     main = [row for row in result.rows if isinstance(row.get("value"), (int, float)) and "spread" not in row]
     guessed = {row["metric"]: row["value"] for row in result.rows if row.get("init") == "chance"}
+    if any(row.get("metric") == "near_accuracy" for row in main):  # the chance of no other metric of offsets
+        guessed["near_accuracy"] = result.chance
     charts = []
     for metric in dict.fromkeys(str(row.get("metric", "")) for row in main):
         rows = [row for row in main if str(row.get("metric", "")) == metric]
         within = "layer" if len({row.get("layer") for row in rows}) > 1 else None
         chance = guessed.get(metric) if guessed else result.chance
         if metric in _ALONG:
-            charts += _lines(metric, rows, chance if metric == "near_accuracy" else None)
+            charts += _lines(metric, rows, chance)
             continue
-        svg = chart.bars(rows, by=by, within=within, chance=chance, x_label="rank" if "rank" in metric else "percent")
+        unit = "rank" if "rank" in metric else "frames" if "offset" in metric else "percent"
+        svg = chart.bars(rows, by=by, within=within, chance=chance, x_label=unit)
         charts.append(page.Chart(metric.replace("_", " "), svg))
     return charts
 

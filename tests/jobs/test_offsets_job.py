@@ -68,6 +68,7 @@ def test_the_page_draws_curves_and_histograms(measured: Result) -> None:
     for title in ("near accuracy", "error histogram, 25 frames averaged", "error histogram, all frames averaged",
                   "answer histogram, 25 frames averaged", "mean error ms"):  # fmt: skip
         assert f">{title}<" in page
+    assert page.count("chance 9.677") == 1  # of accuracy alone: an AUC by chance is 50
     (found,) = (r["value"] for r in measured.rows
                 if (r["init"], r.get("error"), r["frames"]) == ("untrained", "not found", 25))  # fmt: skip
     assert f"untrained, not found: {found:.3g}" in page
