@@ -211,7 +211,7 @@ class Result:
     fields: the command's own entries of its `--json` object (see the README), e.g. {"run": ..., "task": ...}.
     metrics: name -> value. chance: what guessing gives, by the same metric. rows: a table, one dict a row.
     shown: the rows that a terminal prints, where all would be too many.
-    files: what was written, name -> path. notes: sentences for people, not for scripts.
+    files: what was written, name -> path. notes: sentences for people; in a record, too, but their words may change.
     """
 
     name: str
@@ -239,5 +239,7 @@ class Result:
             record["rows"] = [dict(row) for row in self.rows]
         if self.files:
             record["files"] = self.files
+        if self.notes:
+            record["notes"] = self.notes
         record["seconds"] = round(self.seconds, 3)
         return record

@@ -33,6 +33,8 @@ _JUDGED_FRAMES = 200
 """Networks even out what differs from clip to clip: pieces are not much shorter than clips."""
 _DETECT_PX = 360
 _LARGEST_PX = 720
+_SEARCHED_PX, _LEAST_FOUND_PX = 480, 24
+"""Longer side of what the detectors that ship look at, and the smallest face that they find in it."""
 _SLACK_FRAMES = 10
 _SILENT_DB = -85.0
 """Noise in the last bit, as dither is, lies below it at -91 dB. Pauses in a quiet room, which are heard, are at -72."""
@@ -60,7 +62,7 @@ def followed(
 ) -> Faces:
     """Follow the faces of a video; those that are seen too shortly, too small or from the side are refused."""
     about, stages = read.probe(video), stages or Stages()
-    scale = min(1.0, _DETECT_PX / min(about.height, about.width))
+    scale = _looked_scale(about.width, about.height)
     side_px = round(min(about.height, about.width) * scale) // 2 * 2
     cuts, looker = shots.Cuts(FPS), faces.Looker(find)
     for chunk in stages.drawn("decode", read.video_chunks(video, FPS, side_px, _CHUNK_FRAMES)):
@@ -70,6 +72,17 @@ def followed(
     tracks = looker.tracks()
     refused = [Refused(track, why) for track in tracks if (why := _why_not(track, least_frames, least_px))]
     return Faces(looker.frames, [track for track in tracks if all(track is not one.track for one in refused)], refused)
+
+
+def least_found_px(width: int, height: int) -> int:
+    """Side of the smallest face, in pixels of a video of this size, that the detectors that ship can find in it."""
+    scale = _looked_scale(width, height)
+    return round(_LEAST_FOUND_PX / scale * max(1.0, max(width, height) * scale / _SEARCHED_PX))
+
+
+def _looked_scale(width: int, height: int) -> float:
+    """By which pictures are scaled before faces are looked for."""
+    return min(1.0, _DETECT_PX / min(height, width))
 
 
 def _why_not(track: Track, least_frames: int, least_px: int) -> str | None:

@@ -142,12 +142,13 @@ def measured(observed: Observed, settings: SyncSettings, stages: Stages | None =
             "offset_frames": offset,
             "fps": FPS,
             "confidence": round(confidence, 4),
-            "verdict": _verdict(offset, bool(found.tracks), settings),
+            "verdict": _verdict(offset, bool(found.tracks or found.refused), settings),
             "container_offset_s": round(about.sound_start_s - about.video_start_s, 4),
             "stream": observed.stream + 1,
             "streams": about.sounds,
             "coverage": round(_covered(heard) / max(1, found.frames), 4),
             "tracks": [_told(one) for one in heard],
+            "refused": [{**_place(one.track), "reason": one.reason} for one in found.refused],
             "spent_s": {stage: round(spent_s, 3) for stage, spent_s in stages.seconds.items()},
         },
         notes=_notes(observed, heard, offset, settings),
@@ -238,7 +239,7 @@ def _together(heard: list[Heard], settings: SyncSettings) -> tuple[int | None, f
 
 def _covered(heard: list[Heard]) -> int:
     """Moments of the video at which some track was compared."""
-    return len(torch.cat([one.compared for one in heard]).unique()) if heard else 0
+    return len(np.unique(torch.cat([one.compared for one in heard]).numpy())) if heard else 0
 
 
 def _verdict(offset: int | None, faces_seen: bool, settings: SyncSettings) -> Verdict:
@@ -251,12 +252,18 @@ def _verdict(offset: int | None, faces_seen: bool, settings: SyncSettings) -> Ve
     return "sound late" if offset > 0 else "sound early"
 
 
-def _told(one: Heard) -> dict[str, Any]:
-    track = one.track
+def _place(track: Track) -> dict[str, Any]:
+    """When and where a face is seen, for the record of a result."""
     return {
         "start_s": round(track.start / FPS, 3),
         "end_s": round(track.end / FPS, 3),
         "box": [round(float(value), 1) for value in np.median(track.boxes, 0)],
+    }
+
+
+def _told(one: Heard) -> dict[str, Any]:
+    return {
+        **_place(one.track),
         "offset_s": None if one.offset is None else round(one.offset / FPS, 3),
         "confidence": round(one.confidence, 4),
         "verdict": "speaks" if one.offset is not None else "not this voice",
@@ -276,10 +283,14 @@ def _notes(observed: Observed, heard: list[Heard], offset: int | None, settings:
     elif heard:
         notes.append(f"{video}: no face moves with this sound within {settings.reach_frames / FPS:.1f} s.")
     if found.refused:
-        reasons = "; ".join(sorted({one.reason for one in found.refused}))
-        notes.append(f"{video}: {len(found.refused)} faces were not judged ({reasons}).")
+        reasons, count = "; ".join(sorted({one.reason for one in found.refused})), len(found.refused)
+        notes.append(f"{video}: {f'{count} faces were' if count > 1 else 'a face was'} not judged ({reasons}).")
     if not found.tracks and not found.refused:
-        notes.append(f"{video}: no face was found.")
+        least_px = people.least_found_px(observed.about.width, observed.about.height)
+        notes.append(
+            f"{video}: no face was found; what ships finds none below {least_px} px in pictures of this size "
+            "(--detector takes another)."
+        )
     if observed.about.sounds > 1:
         notes.append(
             f"{video} has {observed.about.sounds} sound streams, of which number {observed.stream + 1} was measured: "

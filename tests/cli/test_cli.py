@@ -216,6 +216,7 @@ def test_json_is_one_object_with_the_fields_that_scripts_rely_on(capsys: pytest.
         "chance": 50.0,
         "paper": {"value": 81.0, "where": "section 4"},
         "files": {"report": "runs/aot/report.html"},
+        "notes": ["Learnt from the toybox."],
         "seconds": 12.346,
     }
     assert printed.err == ""

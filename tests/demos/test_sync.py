@@ -4,6 +4,7 @@ import importlib
 import json
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from sslkit.demos.sync import SyncSettings
 from sslkit.demos.watchers import Opening
 from sslkit.errors import UserError, WorkError
 from sslkit.jobs import shipped
-from sslkit.media import write
+from sslkit.media import detectors, read, write
 from sslkit.models.lips import HOP, WINDOW
 
 from .codes import Codes
@@ -101,9 +102,16 @@ def test_who_speaks_of_two_is_told(tmp_path) -> None:
 def test_no_face_small_faces_and_no_sound_are_told(tmp_path) -> None:
     path = coded(tmp_path, 0)
     none = sync.sync(path, Codes(), SyncSettings(), lambda *_: np.zeros((0, 5), np.float32))
-    assert none.fields["verdict"] == "no face" and "no face was found" in none.notes[0]
+    assert none.fields["verdict"] == "no face" and none.fields["refused"] == []
+    assert "no face was found; what ships finds none below 24 px" in none.record()["notes"][0]
     small = sync.sync(path, Codes(), SyncSettings(least_px=100), everywhere)
-    assert small.fields["verdict"] == "no face" and "56 px large, below 100 px" in small.notes[0]
+    assert small.fields["verdict"] == "not found" and "a face was not judged (56 px large, below" in small.notes[0]
+    (refused,) = small.record()["refused"]
+    assert refused["reason"] == "56 px large, below 100 px" and refused["start_s"] == 0 and refused["end_s"] > 8
+    assert refused["box"] == pytest.approx(BOX[0, :4].tolist(), abs=1.5)
+    beside = BOX + np.array([40, 0, 40, 0, 0], np.float32)
+    two = sync.sync(path, Codes(), SyncSettings(least_px=100), lambda *_: np.concatenate([BOX, beside]))
+    assert "2 faces were not judged" in two.notes[0] and len(two.fields["refused"]) == 2
     write.video(tmp_path / "silent.mp4", np.full((60, SIDE, SIDE, 3), 90, np.uint8), 25)
     with pytest.raises(WorkError, match="silent.mp4 has no sound: there is nothing to compare"):
         sync.sync(tmp_path / "silent.mp4", Codes(), SyncSettings(), everywhere)
@@ -111,6 +119,25 @@ def test_no_face_small_faces_and_no_sound_are_told(tmp_path) -> None:
     write.video(tmp_path / "zeros.mp4", np.full((60, SIDE, SIDE, 3), 90, np.uint8), 25, sound=quiet)
     zeros = sync.sync(tmp_path / "zeros.mp4", Codes(), SyncSettings(), everywhere)
     assert zeros.fields["verdict"] == "not found" and "there is no sound while a face is seen" in zeros.notes[0]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("size", "told_px"), [((360, 288), 24), ((640, 480), 32), ((1280, 720), 64), ((720, 1280), 64), ((1920, 1080), 96)]
+)
+def test_how_small_a_face_can_be_found_is_told(media_root, tmp_path, size, told_px) -> None:
+    """A face a little larger than what is told is found in a grey picture, a smaller one is not."""
+    find, (width, height) = detectors.finder(), size
+    assert people.least_found_px(width, height) == told_px
+    (head,) = next(read.video_chunks(media_root / "speech/others/test/real_8.mp4", 25, 256, 1))
+    face_px = float(np.ptp(find(head)[0, [0, 2]]))
+    for share, found in ((1.1, True), (0.75, False)):
+        side = round(len(head) * share * told_px / face_px)
+        picture = np.full((height, width, 3), 120, np.uint8)
+        top, left, small = height // 8, width // 8, cv2.resize(head, (side, side), interpolation=cv2.INTER_AREA)
+        picture[top : top + side, left : left + side] = small
+        write.video(tmp_path / "v.mp4", [picture] * 10, 25)
+        assert bool(people.followed(tmp_path / "v.mp4", 1, 1, find).tracks) == found
 
 
 def test_open_mouths_and_onsets_agree_where_they_belong_together() -> None:
