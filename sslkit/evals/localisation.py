@@ -4,10 +4,11 @@ Protocol: windows spread over each sample of the split, whole pictures. A window
 source is seen: of the toybox, the objects whose sounds have at least a tenth of the energy of the strongest one within
 the window; of annotated data, the consensus of its boxes. Pointing is the share of windows whose hottest place lies
 inside; cIoU predicts the hotter half of the picture, is counted from 0.5 on, and its AUC is over all thresholds. Beside
-them: what looks at nothing (the centre, the whole picture), the same network untrained, the same network with the sound
-of another sample, whose evidence should be less (ROC AUC) and whose peak should not know the source, and the places
-whose motion follows the sound of the whole sample ("cca"), for which nothing is trained. Of each, how much more often
-it points right than the centre does in the same windows, with its interval.
+them: what looks at nothing (a hill in the centre, the central half, the whole picture), the same network untrained, the
+same network with the sound of a sample of another source, whose evidence should be less (ROC AUC) and whose peak should
+not know the source, the same in silence, and the places whose motion follows the sound of the whole sample ("cca"), for
+which nothing is trained. Of each, how much more often it points right than the centre does in the same windows, with
+its interval, and the mean of the largest similarity, which a network that listens has lower for what is not the sound.
 
 Source: pointing, Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018; cIoU, Senocak et al., CVPR 2018, as
 released by Chen et al., CVPR 2021.
@@ -49,7 +50,8 @@ _RING_S = 0.1
 """An impact is heard for about so long, whatever the truth says of its end."""
 _SILENT_DB = -60.0
 _VOTES = {1: 1, 2: 1}
-_MATCHED, _OTHER, _UNTRAINED, _CCA = "matched sound", "another sound", "untrained", "cca"
+_MATCHED, _OTHER, _SILENCE = "matched sound", "another sound", "silence"
+_UNTRAINED, _CCA = "untrained", "cca"
 _CCA_FPS, _CCA_HZ, _CCA_PX = 12.5, 16_000, 96
 
 
@@ -127,21 +129,21 @@ def evaluate(
     """
     began = time.perf_counter()
     reads = task.window.but(clips=clips, start="spread")
-    networks = {_MATCHED: task, _UNTRAINED: untrained}
-    usable, cases, other = dataset.usable(reads), [], None
+    usable, cases = dataset.usable(reads), []
     for number, index in enumerate(usable):
         windows = dataset.windows(index, reads, None)
         batch = collate([dataset.read(index, windows, reads)]).to(device)
         assert batch.frames is not None and batch.sound is not None
         frames, sound = batch.frames[0], batch.sound[0]
-        maps = {name: one.localise(frames, sound) for name, one in networks.items()}
+        maps = {_MATCHED: task.localise(frames, sound), _UNTRAINED: untrained.localise(frames, sound)}
+        maps[_SILENCE] = task.localise(frames, torch.zeros_like(sound))
+        other = _other(dataset, usable, number)
         if other is not None:
-            maps[_OTHER] = task.localise(frames, other)
+            maps[_OTHER] = task.localise(frames, _heard(dataset, other, reads).to(device))
         followed = _followed(dataset, index, [start + _middle_s(dataset, index, reads) for start in windows])
         if followed is not None:
             maps[_CCA] = followed
         cases += _cases(dataset, index, windows, reads, sound, (frames.shape[-2], frames.shape[-1]), maps)
-        other = sound
         if progress is not None:
             progress(number + 1, len(usable), "maps")
     if not cases:
@@ -163,6 +165,26 @@ def evaluate(
         rows=rows,
         seconds=time.perf_counter() - began,
     )
+
+
+def _other(dataset: Dataset, usable: Sequence[int], number: int) -> int | None:
+    """The sample before one, and before the first the last, that is of another source; None where there is none."""
+    own = _source(dataset, usable[number])
+    before = (usable[number - step] for step in range(1, len(usable)))
+    return next((index for index in before if _source(dataset, index) != own), None)
+
+
+def _source(dataset: Dataset, index: int) -> str:
+    entry = dataset.entries[index]
+    return f"{entry.shard.parent}/{entry.source or entry.key}"
+
+
+def _heard(dataset: Dataset, index: int, reads: Reads) -> Tensor:
+    """The sounds (N, M) of as many windows of a sample, without its pictures."""
+    alone = reads.but(frames=0)
+    sound = dataset.read(index, dataset.windows(index, alone, None), alone).sound
+    assert sound is not None
+    return torch.from_numpy(sound)
 
 
 def _cases(
@@ -241,12 +263,15 @@ def _rows(cases: Sequence[_Case]) -> list[Row]:
             kept = [case for case in chosen if name in case.heat]
             rows.append(_row(group, name, kept, [case.heat[name] for case in kept]))
         rows.append(_row(group, "centre", chosen, [centre_heat(*case.truth.shape) for case in chosen]))
-        whole = torch.stack([ciou(baselines(*c.truth.shape)["whole picture"][None], c.truth[None])[0] for c in chosen])
-        rows.append(
-            {"scenes": group, "network": "whole picture", "windows": len(chosen), "ciou": round(localised(whole), 2),
-             "auc": round(success_auc(whole), 2)}
-        )  # fmt: skip
+        rows += [_blind_row(group, name, chosen) for name in ("centre half", "whole picture")]
     return rows
+
+
+def _blind_row(group: str, name: str, cases: Sequence[_Case]) -> Row:
+    """An area that is the same in every picture, which points nowhere."""
+    overlap = torch.stack([ciou(baselines(*c.truth.shape)[name][None], c.truth[None])[0] for c in cases])
+    scores = {"ciou": round(localised(overlap), 2), "auc": round(success_auc(overlap), 2)}
+    return {"scenes": group, "network": name, "windows": len(cases), **scores}
 
 
 def _row(group: str, name: str, cases: Sequence[_Case], maps: Sequence[Tensor]) -> Row:
@@ -255,6 +280,7 @@ def _row(group: str, name: str, cases: Sequence[_Case], maps: Sequence[Tensor]) 
     centre = torch.stack([pointing(centre_heat(*truth.shape[1:])[None], truth)[0] for _, truth in pairs])
     overlap = torch.stack([ciou(upper_half(heat), truth)[0] for heat, truth in pairs])
     sources = [case.source for case in cases]
+    found = [case.evidence[name] for case in cases if name in case.evidence]
     (low, high), (least, most) = interval(hit.double(), sources), interval((hit - centre).double(), sources)
     return {
         "scenes": group,
@@ -268,7 +294,7 @@ def _row(group: str, name: str, cases: Sequence[_Case], maps: Sequence[Tensor]) 
         "above_high": round(100 * most, 2),
         "ciou": round(localised(overlap), 2),
         "auc": round(success_auc(overlap), 2),
-    }
+    } | ({"mean_max": round(sum(found) / len(found), 4)} if found else {})
 
 
 def _told_apart(cases: Sequence[_Case]) -> float:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from sslkit.data.dataset import Dataset
 from sslkit.data.prepare import prepare
 from sslkit.data.settings import PrepareSettings
 from sslkit.errors import UserError
-from sslkit.evals.localisation import _followed, evaluate, sources_at
+from sslkit.evals.localisation import _followed, _heard, _other, evaluate, sources_at
 from sslkit.ops.localisation import centre_heat
 from sslkit.types import Reads
 
@@ -105,7 +106,37 @@ def test_baselines_stand_beside_the_network(toybox: Path) -> None:
     assert centre["above_centre"] == centre["above_low"] == centre["above_high"] == 0
     assert ours["above_centre"] == pytest.approx(ours["pointing"] - centre["pointing"], abs=0.02)
     assert rows["all", "cca"]["windows"] == centre["windows"]
+    assert rows["all", "another sound"]["windows"] == centre["windows"]
     assert 0 <= result.metrics["sound_roc_auc"] <= 100
+
+
+def test_areas_that_look_at_nothing_are_all_printed(toybox: Path) -> None:
+    result = evaluate(Centre(), Centre(flat=True), Dataset(toybox, "train"), torch.device("cpu"), clips=2)
+    for group in {row["scenes"] for row in result.rows}:
+        rows = {row["network"]: row for row in result.rows if row["scenes"] == group}
+        names = ("centre", "centre half", "whole picture")
+        assert {rows[name]["windows"] for name in names} == {rows["matched sound"]["windows"]}
+        assert all(0 <= rows[name]["ciou"] <= 100 and 0 < rows[name]["auc"] < 100 for name in names)
+        assert "pointing" not in rows["centre half"]
+
+
+def test_silence_is_told_from_sound(toybox: Path) -> None:
+    result = evaluate(Centre(), Centre(flat=True), Dataset(toybox, "train"), torch.device("cpu"), clips=2)
+    rows = {row["network"]: row for row in result.rows if row["scenes"] == "all"}
+    silent, heard = rows["silence"], rows["matched sound"]
+    assert silent["mean_max"] == pytest.approx(float(centre_heat(12, 16).max()), abs=1e-3)
+    assert heard["mean_max"] > 10 * silent["mean_max"]
+    assert silent["windows"] == heard["windows"] and "mean_max" not in rows["centre"]
+
+
+def test_another_sound_is_of_another_source(toybox: Path) -> None:
+    data = Dataset(toybox, "train")
+    names = ["a", "a", "b", "b", "c"]
+    data.entries = [replace(entry, source=name) for entry, name in zip(data.entries, names, strict=False)]
+    assert [_other(data, range(5), number) for number in range(5)] == [4, 4, 1, 1, 3]
+    assert _other(data, [0, 1], 1) is None
+    heard = _heard(data, 2, Reads(frames=1, sound_s=0.5, clips=3, start="spread"))
+    assert heard.shape == (3, 8000) and heard.dtype == torch.int16
 
 
 def test_motion_that_follows_the_sound_needs_no_network(toybox: Path) -> None:
