@@ -135,8 +135,8 @@ def _found(scene: Scene, finder: Finder, progress: Progress | None) -> Found:
     total_s = scene.seconds
     while group := list(islice(windows, _BATCH)):
         starts = [first / cut.fps for first, _ in group]
-        lead_s = (cut.seen_s - cut.sound_s) / 2
-        heard = torch.from_numpy(np.stack([sound.part(start + lead_s, cut.sound_s) for start in starts]))
+        parts = [sound.part(_heard_from(scene, cut, start, total_s), cut.sound_s) for start in starts]
+        heard = torch.from_numpy(np.stack(parts))
         similar, evidence = finder.find(torch.from_numpy(np.stack([frames for _, frames in group])), heard)
         audible = (level_db(heard) >= _SILENT_DB).tolist()
         for number, start in enumerate(starts):
@@ -148,6 +148,17 @@ def _found(scene: Scene, finder: Finder, progress: Progress | None) -> Found:
     if not found.heard:
         raise footage.too_short(scene.sight, cut.frames, cut.fps)
     return found
+
+
+def _heard_from(scene: Scene, cut: Cut, start_s: float, total_s: float) -> float:
+    """Where the sound around a window of pictures begins.
+
+    At both ends of a file it is moved to lie within, as no network has learnt what is filled up with zeros; another
+    sound, which is repeated, has no end.
+    """
+    around_s = start_s + (cut.seen_s - cut.sound_s) / 2
+    latest_s = total_s - cut.sound_s if scene.sight == scene.sound else around_s
+    return max(0.0, min(around_s, latest_s))
 
 
 def _seen(scene: Scene, cut: Cut) -> tuple[Border, tuple[int, int]]:

@@ -95,6 +95,32 @@ def test_silence_is_left_out_and_a_silent_file_is_an_error(tmp_path: Path) -> No
     assert any("silent" in note for note in found.notes)
 
 
+class Listening(Brightest):
+    """Keeps the sounds that it is given."""
+
+    cut = Cut(5.0, 1, 1, 0.04, 1.0, RATE_HZ, 64, stills=True, judges=True)
+
+    def __init__(self) -> None:
+        self.heard: list[Tensor] = []
+
+    def find(self, frames: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
+        self.heard += sound
+        return super().find(frames, sound)
+
+
+def test_sounds_at_both_ends_hold_no_silence_that_is_not_in_the_file(tmp_path: Path) -> None:
+    video, other, whole, mixed = film(tmp_path), wav(tmp_path, 1.5), Listening(), Listening()
+    localize_sound(Scene(video, video), whole, "test")
+    localize_sound(Scene(video, other), mixed, "test")
+    assert len(whole.heard) == len(mixed.heard) == 20
+    for heard in whole.heard + mixed.heard:
+        level = heard.float().reshape(20, -1).square().mean(1)  # of each twentieth of a second
+        assert level.min() > 0.1 * level.max()
+    sound = torch.from_numpy(read.sound(video, RATE_HZ))
+    assert torch.equal(whole.heard[0], sound[:RATE_HZ]) and torch.equal(whole.heard[1], sound[:RATE_HZ])
+    assert torch.equal(whole.heard[10], sound[24_320:40_320])  # around the picture at 2 s
+
+
 def test_another_sound_is_repeated_and_a_picture_needs_one(tmp_path: Path) -> None:
     video, other = film(tmp_path, sounds=False), wav(tmp_path, 0.7)
     with pytest.raises(WorkError, match="has no sound: give one"):
