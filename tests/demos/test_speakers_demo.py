@@ -215,8 +215,9 @@ def test_another_voice_than_the_one_that_is_seen(media_root, tmp_path) -> None:
         write.video(swapped[-1], frames, 25, read.sound(other, 16_000, end_s=5.0))
     results = list(jobs.sync([*clips, *swapped], device="cpu", plot=tmp_path / "page.html"))
     verdicts = [[track["verdict"] for track in result.fields["tracks"]] for result in results]
-    assert verdicts == [["speaks"]] * 2 + [["not this voice"]] * 2
+    assert verdicts[:2] == [["speaks"]] * 2
+    assert all(len(said) == 1 and {*said} <= {"not this voice", "unsure"} for said in verdicts[2:])
     own, others = ([result.fields["confidence"] for result in half] for half in (results[:2], results[2:]))
     assert min(own) > 1.5 * max(others)
     said = (tmp_path / "page.html").read_text()
-    assert said.count("s: speaks.") == said.count("s: not this voice.") >= 2
+    assert said.count("s: speaks.") == said.count("s: not this voice.") + said.count("s: unsure.") >= 2

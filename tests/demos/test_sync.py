@@ -66,6 +66,32 @@ def test_an_offset_beyond_the_range_is_not_found(tmp_path) -> None:
     assert (told["offset_s"], told["verdict"]) == (None, "not found")
 
 
+@pytest.mark.parametrize("offset", [-15, 15])
+def test_an_offset_at_the_end_of_the_range_is_told_from_another_voice(tmp_path, offset) -> None:
+    found = sync.sync(coded(tmp_path, offset), Codes(), SyncSettings(), everywhere)
+    (track,) = found.fields["tracks"]
+    assert (track["verdict"], track["offset_s"], found.fields["offset_s"]) == ("beyond the range", None, None)
+    assert "off by 0.6 s, the end of the range, or by more: raise --reach-frames" in found.notes[0]
+    wider = sync.sync(coded(tmp_path, offset), Codes(), SyncSettings(reach_frames=17), everywhere)
+    assert wider.fields["offset_frames"] == offset and wider.fields["tracks"][0]["verdict"] == "speaks"
+
+
+def test_a_curve_that_says_little_is_unsure(tmp_path) -> None:
+    path = coded(tmp_path, 0)
+    confidence = sync.sync(path, Codes(), SyncSettings(), everywhere).fields["confidence"]
+
+    def said(**settings) -> tuple[str, float | None, str]:
+        found = sync.sync(path, Codes(), SyncSettings(**settings), everywhere)
+        (track,) = found.fields["tracks"]
+        return track["verdict"], track["offset_s"], found.notes[0]
+
+    for nearly in ({"sure": 1.2 * confidence}, {"sure": 2 * confidence, "enough_rows": FRAMES}):
+        verdict, offset_s, note = said(**nearly)
+        assert (verdict, offset_s) == ("unsure", None) and "not sure whether a face moves with this sound" in note
+    verdict, offset_s, note = said(sure=2 * confidence)
+    assert (verdict, offset_s) == ("not this voice", None) and "no face moves with this sound within 0.6 s" in note
+
+
 def test_another_voice_is_told(tmp_path) -> None:
     told = sync.sync(coded(tmp_path, 0, voice=7), Codes(), SyncSettings(), everywhere).fields
     assert told["verdict"] == "not found" and told["tracks"][0]["verdict"] == "not this voice"
@@ -119,6 +145,7 @@ def test_no_face_small_faces_and_no_sound_are_told(tmp_path) -> None:
     write.video(tmp_path / "zeros.mp4", np.full((60, SIDE, SIDE, 3), 90, np.uint8), 25, sound=quiet)
     zeros = sync.sync(tmp_path / "zeros.mp4", Codes(), SyncSettings(), everywhere)
     assert zeros.fields["verdict"] == "not found" and "there is no sound while a face is seen" in zeros.notes[0]
+    assert [track["verdict"] for track in zeros.fields["tracks"]] == ["silent"]
 
 
 @pytest.mark.realdata
