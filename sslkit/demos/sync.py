@@ -11,7 +11,7 @@ this package; a training-free method, how open the mouth is against onsets of th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,8 @@ from sslkit.types import Result
 
 _SEARCHED_FRAMES = 5000
 """At once, so that an hour needs no more memory than a minute."""
+_LEAST_FPS = 10.0
+"""Below it, pictures of a mouth are further apart than syllables."""
 Verdict = Literal["in sync", "sound late", "sound early", "not found", "no face"]
 Said = Literal["speaks", "not this voice", "unsure", "beyond the range", "silent"]
 
@@ -167,9 +169,20 @@ def measured(observed: Observed, settings: SyncSettings, stages: Stages | None =
 
 
 def searched(observed: Observed, settings: SyncSettings) -> list[Heard]:
-    """What each track says."""
+    """What each track says; none is sure where there are too few pictures."""
     tracks = zip(observed.found.tracks, observed.sights, strict=True)
-    return [_searched(track, sight, observed.sound, settings, observed.squared) for track, sight in tracks]
+    heard = [_searched(track, sight, observed.sound, settings, observed.squared) for track, sight in tracks]
+    if not too_few(observed.about):
+        return heard
+    return [one if one.said == "silent" else replace(one, offset=None, said="unsure") for one in heard]
+
+
+def too_few(about: read.Probe) -> str:
+    """A clause where a video has too few pictures to see how a mouth moves, else nothing."""
+    if about.fps >= _LEAST_FPS:
+        return ""
+    many = f"{about.fps:.3g} pictures a second are" if about.fps != 1 else "1 picture a second is"
+    return f"{many} too few to see how a mouth moves: {_LEAST_FPS:g} are needed"
 
 
 def keep_vectors(observed: Observed, path: Path) -> None:
@@ -312,7 +325,7 @@ def _notes(observed: Observed, heard: list[Heard], offset: int | None, settings:
     """What a person would want to know beside the numbers."""
     notes, video, found = [], observed.video, observed.found
     if heard:
-        notes.append(f"{video}: {_in_words(heard, offset, settings)}.")
+        notes.append(f"{video}: {too_few(observed.about) or _in_words(heard, offset, settings)}.")
     if found.refused:
         reasons, count = "; ".join(sorted({one.reason for one in found.refused})), len(found.refused)
         notes.append(f"{video}: {f'{count} faces were' if count > 1 else 'a face was'} not judged ({reasons}).")

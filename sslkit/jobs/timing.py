@@ -18,9 +18,6 @@ from sslkit.media import detectors, remux
 from sslkit.report import chart, page
 from sslkit.types import Result
 
-_LEAST_FPS = 10.0
-"""Below it, pictures of a mouth are further apart than syllables."""
-
 
 def sync(
     videos: Sequence[Path],
@@ -133,9 +130,7 @@ def _speakers_shown(
     """Write who speaks when, as a video and as RTTM; both are told in the result."""
     video, found = observed.video, observed.found
     result.fields["speakers"] = []
-    why = "no face could be judged" if not found.tracks else ""
-    if observed.about.fps < _LEAST_FPS:
-        why = f"{observed.about.fps:g} pictures a second are too few to see who speaks"
+    why = demo.too_few(observed.about) or ("" if found.tracks else "no face could be judged")
     if why:
         result.notes.append(f"{video}: {why}, so no video of who speaks was written.")
         return

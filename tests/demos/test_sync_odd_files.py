@@ -87,9 +87,13 @@ def test_any_rate_of_pictures(tmp_path, fps) -> None:
     assert LATE - (fps != 50) <= told(made(tmp_path / "v.mkv", fps=fps))["offset_frames"] <= LATE
 
 
-def test_a_picture_a_second_is_no_answer(tmp_path) -> None:
-    answer = told(made(tmp_path / "v.mkv", fps=1))
-    assert (answer["offset_s"], answer["verdict"]) == (None, "not found")
+@pytest.mark.parametrize(("fps", "said"), [(1, "1 picture a second is"), (8, "8 pictures a second are")])
+def test_too_few_pictures_are_no_answer_and_told(tmp_path, fps, said) -> None:
+    answer = sync.sync(made(tmp_path / "v.mkv", fps=fps), Codes(), SyncSettings(sure=0), everywhere)
+    assert (answer.fields["offset_s"], answer.fields["verdict"]) == (None, "not found")
+    assert [track["verdict"] for track in answer.fields["tracks"]] == ["unsure"]
+    (note,) = answer.notes
+    assert note.endswith(f"v.mkv: {said} too few to see how a mouth moves: 10 are needed.")
 
 
 def test_pictures_at_irregular_times(tmp_path) -> None:
