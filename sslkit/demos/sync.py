@@ -33,6 +33,7 @@ from sslkit.types import Result
 
 _SEARCHED_FRAMES = 5000
 """At once, so that an hour needs no more memory than a minute."""
+_MOST_NAMED = 6
 _LEAST_FPS = 10.0
 """Below it, pictures of a mouth are further apart than syllables."""
 Verdict = Literal["in sync", "sound late", "sound early", "not found", "no face"]
@@ -56,6 +57,7 @@ class SyncSettings:
     unsure: float = 0.7
     enough_rows: int = 40
     near_frames: int = 1
+    strays: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,18 @@ class Heard:
     def rows(self) -> int:
         """How many distances the curve is the mean of."""
         return len(self.compared)
+
+
+@dataclass(frozen=True)
+class Together:
+    """What the tracks that speak say of the video: its offset, and how sure that is.
+
+    strays: those whose own offset is another one. Without an offset there is none, or too many of them are strays.
+    """
+
+    offset: int | None
+    confidence: float
+    strays: list[Heard]
 
 
 @dataclass(frozen=True)
@@ -140,21 +154,24 @@ def measured(observed: Observed, settings: SyncSettings, stages: Stages | None =
 
     coverage: share of the video's frames at which at least one face was compared with the sound. It is below 1 also
     where a face is seen all the time: at either end of the file, as many frames as the range of offsets is wide to one
-    side have no sound for some of the offsets, and a window takes five frames.
+    side have no sound for some of the offsets, and a window takes five frames. agree: whether all faces that speak say
+    about the same offset; where most of what is spoken does, it is given all the same, else there is none. Nothing is
+    said where no face speaks.
     """
     about, found = observed.about, observed.found
     with (stages := stages or Stages()).stage("search"):
         heard = searched(observed, settings)
-        offset, confidence = _together(heard, settings)
+        of_all = together(heard, settings)
     return Result(
         name="sync",
         fields={
             "input": str(observed.video),
-            "offset_s": None if offset is None else round(offset / FPS, 3),
-            "offset_frames": offset,
+            "offset_s": None if of_all.offset is None else round(of_all.offset / FPS, 3),
+            "offset_frames": of_all.offset,
             "fps": FPS,
-            "confidence": round(confidence, 4),
-            "verdict": _verdict(offset, bool(found.tracks or found.refused), settings),
+            "confidence": round(of_all.confidence, 4),
+            "agree": not of_all.strays if any(one.said == "speaks" for one in heard) else None,
+            "verdict": _verdict(of_all.offset, bool(found.tracks or found.refused), settings),
             "container_offset_s": round(about.sound_start_s - about.video_start_s, 4),
             "stream": observed.stream + 1,
             "streams": about.sounds,
@@ -163,7 +180,7 @@ def measured(observed: Observed, settings: SyncSettings, stages: Stages | None =
             "refused": [{**_place(one.track), "reason": one.reason} for one in found.refused],
             "spent_s": {stage: round(spent_s, 3) for stage, spent_s in stages.seconds.items()},
         },
-        notes=_notes(observed, heard, offset, settings),
+        notes=_notes(observed, heard, of_all, settings),
         seconds=sum(stages.seconds.values()),
     )
 
@@ -261,14 +278,32 @@ def _said(offset: int | None, confidence: float, rows: int, settings: SyncSettin
     return "unsure" if little or confidence >= settings.unsure * settings.sure else "not this voice"
 
 
-def _together(heard: list[Heard], settings: SyncSettings) -> tuple[int | None, float]:
-    """The offset of the file and how sure it is: that of the tracks that speak, by all of their frames."""
+def together(heard: Sequence[Heard], settings: SyncSettings) -> Together:
+    """By all frames of the tracks that speak and agree with each other, as most of what is spoken does."""
     speaking = [one for one in heard if one.offset is not None]
     if not speaking:
-        return None, max((one.confidence for one in heard), default=0.0)
+        return Together(None, max((one.confidence for one in heard), default=0.0), [])
+    said = [one.offset for one in speaking if one.offset is not None]
+    groups = [
+        [one for one, offset in zip(speaking, said, strict=True) if abs(offset - middle) <= settings.near_frames]
+        for middle in range(min(said), max(said) + 1)
+    ]
+    agreeing = max(groups, key=_rows)
+    strays = [one for one in speaking if not any(one is other for other in agreeing)]
+    if _rows(strays) > settings.strays * _rows(speaking):
+        return Together(None, _of_all(speaking, settings)[1], strays)
+    return Together(*_of_all(agreeing, settings), strays)
+
+
+def _rows(heard: Sequence[Heard]) -> int:
+    return sum(one.rows for one in heard)
+
+
+def _of_all(speaking: Sequence[Heard], settings: SyncSettings) -> tuple[int | None, float]:
+    """The offset of some tracks, and how sure it is, by all of their frames."""
     weights = torch.tensor([float(one.rows) for one in speaking])
     curve = (torch.stack([one.curve for one in speaking]) * weights[:, None]).sum(0) / weights.sum()
-    return _answered(curve, int(weights.sum()), speaking[0].squared, settings)
+    return _answered(curve, _rows(speaking), speaking[0].squared, settings)
 
 
 def _covered(heard: list[Heard]) -> int:
@@ -305,27 +340,44 @@ def _told(one: Heard) -> dict[str, Any]:
     }
 
 
-def _in_words(heard: list[Heard], offset: int | None, settings: SyncSettings) -> str:
+def _in_words(heard: list[Heard], of_all: Together, settings: SyncSettings) -> str:
     """The answer, or why there is none."""
-    reach_s, said = settings.reach_frames / FPS, {one.said for one in heard}
+    reach_s, said, offset = settings.reach_frames / FPS, {one.said for one in heard}, of_all.offset
     if offset is not None:
         way = "late: play it earlier" if offset > 0 else "early: play it later"
         far = f"{abs(offset) / FPS:.2f} s ({abs(offset)} frames of 1/25 s) {way} by as much"
         return f"the sound is {'in sync' if abs(offset) <= settings.near_frames else far}"
+    if of_all.strays:
+        return f"faces disagree, so no one offset is right for all of it: {_offsets_named(heard)}; --plot shows each"
     if said == {"silent"}:
         return "there is no sound while a face is seen"
     if "beyond the range" in said:
         return f"the sound is off by {reach_s:.1f} s, the end of the range, or by more: raise --reach-frames"
-    if "unsure" in said:
+    if said & {"unsure", "speaks"}:
         return f"it is not sure whether a face moves with this sound within {reach_s:.1f} s"
     return f"no face moves with this sound within {reach_s:.1f} s"
 
 
-def _notes(observed: Observed, heard: list[Heard], offset: int | None, settings: SyncSettings) -> list[str]:
+def _offsets_named(heard: list[Heard], only: Sequence[Heard] | None = None) -> str:
+    """What each face that speaks says, or some of them."""
+    said = [
+        f"face {number} ({one.track.start / FPS:.1f} to {one.track.end / FPS:.1f} s) {one.offset / FPS:+.2f} s"
+        for number, one in enumerate(heard)
+        if one.offset is not None and (only is None or any(one is other for other in only))
+    ]
+    more = [f"{len(said) - _MOST_NAMED} more"] if len(said) > _MOST_NAMED else []
+    return ", ".join([*said[:_MOST_NAMED], *more])
+
+
+def _notes(observed: Observed, heard: list[Heard], of_all: Together, settings: SyncSettings) -> list[str]:
     """What a person would want to know beside the numbers."""
     notes, video, found = [], observed.video, observed.found
     if heard:
-        notes.append(f"{video}: {too_few(observed.about) or _in_words(heard, offset, settings)}.")
+        notes.append(f"{video}: {too_few(observed.about) or _in_words(heard, of_all, settings)}.")
+    if of_all.strays and of_all.offset is not None:
+        notes.append(
+            f"{video}: not all faces agree with this: {_offsets_named(heard, of_all.strays)}; --plot shows each."
+        )
     if found.refused:
         reasons, count = "; ".join(sorted({one.reason for one in found.refused})), len(found.refused)
         notes.append(f"{video}: {f'{count} faces were' if count > 1 else 'a face was'} not judged ({reasons}).")

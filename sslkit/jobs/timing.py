@@ -159,6 +159,9 @@ def _fixed(
 ) -> None:
     """Write the copy, and measure it again; both are told in the result."""
     offset_s, video = result.fields["offset_s"], observed.video
+    if result.fields["agree"] is False:
+        result.notes.append(f"{video}: faces disagree, so no one shift mends it and nothing was written (see --plot).")
+        return
     if not offset_s:
         why = "the sound is in time" if offset_s == 0 else "the offset was not found"
         result.notes.append(f"{video}: {why}, so nothing was written.")

@@ -125,6 +125,49 @@ def test_who_speaks_of_two_is_told(tmp_path) -> None:
     assert told["coverage"] == pytest.approx((FRAMES - 4 - 2 * 15) / FRAMES, abs=0.02)
 
 
+def in_turn(tmp_path, monkeypatch, spans: list[tuple[int, int]]):
+    """One person after the other, each for so many frames and with a sound that is so many frames late."""
+    rng = np.random.default_rng(5)
+    codes = [rng.uniform(0.1, 1, frames) for frames, _ in spans]
+    late = [np.roll(drawn, offset) for drawn, (_, offset) in zip(codes, spans, strict=True)]
+    bright, loud = (50 + 150 * np.concatenate(codes)).astype(np.uint8), 6000 * np.concatenate(late).repeat(HOP)
+    pictures = np.broadcast_to(bright[:, None, None, None], (len(bright), SIDE, SIDE, 3))
+    write.video(tmp_path / "v.mp4", pictures, 25, sound=(loud * rng.choice([-1, 1], len(loud))).astype(np.int16))
+    cuts = [int(cut) for cut in np.cumsum([frames for frames, _ in spans])[:-1]]
+    monkeypatch.setattr(people.shots.Cuts, "add", lambda self, frames: cuts)
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
+    return tmp_path / "v.mp4"
+
+
+def test_faces_that_disagree_leave_no_answer_and_nothing_is_mended(tmp_path, monkeypatch) -> None:
+    path = in_turn(tmp_path, monkeypatch, [(150, 1), (150, 9)])
+    (found,) = jobs.sync([path], fix=tmp_path / "mended.mp4")
+    told = found.fields
+    assert [(one["verdict"], one["offset_s"]) for one in told["tracks"]] == [("speaks", 0.04), ("speaks", 0.36)]
+    assert (told["offset_s"], told["verdict"], told["agree"]) == (None, "not found", False)
+    assert "faces disagree, so no one offset is right for all of it: face 0 (0.0 to 5." in found.notes[0]
+    assert ") +0.04 s, face 1 (6.0 to 11." in found.notes[0] and ") +0.36 s; --plot shows each." in found.notes[0]
+    assert "faces disagree, so no one shift mends it and nothing was written (see --plot)" in found.notes[-1]
+    assert not (tmp_path / "mended.mp4").exists() and "fixed" not in told
+
+
+def test_a_face_that_is_seen_shortly_does_not_take_the_answer_away_but_nothing_is_mended(tmp_path, monkeypatch) -> None:
+    path = in_turn(tmp_path, monkeypatch, [(300, 6), (46, -4)])
+    (found,) = jobs.sync([path], fix=tmp_path / "mended.mp4")
+    assert [one["offset_s"] for one in found.fields["tracks"]] == [0.24, -0.16]
+    assert (found.fields["offset_s"], found.fields["verdict"], found.fields["agree"]) == (0.24, "sound late", False)
+    assert "not all faces agree with this: face 1 (12.0 to 13." in found.notes[1] and "-0.16 s;" in found.notes[1]
+    assert not (tmp_path / "mended.mp4").exists()
+
+
+def test_faces_agree_that_are_about_as_late(tmp_path, monkeypatch) -> None:
+    (found,) = jobs.sync([in_turn(tmp_path, monkeypatch, [(150, 4), (100, 5), (100, 6)])])
+    assert found.fields["agree"] is True and found.fields["offset_frames"] in (4, 5, 6)
+    (none,) = jobs.sync([coded(tmp_path, 0, voice=7, name="other.mp4")])
+    assert none.fields["agree"] is None
+
+
 def test_no_face_small_faces_and_no_sound_are_told(tmp_path) -> None:
     path = coded(tmp_path, 0)
     none = sync.sync(path, Codes(), SyncSettings(), lambda *_: np.zeros((0, 5), np.float32))
