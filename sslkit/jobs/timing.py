@@ -162,8 +162,9 @@ def _fixed(
     if result.fields["agree"] is False:
         result.notes.append(f"{video}: faces disagree, so no one shift mends it and nothing was written (see --plot).")
         return
-    if not offset_s:
-        why = "the sound is in time" if offset_s == 0 else "the offset was not found"
+    in_time = result.fields["verdict"] == "in sync"
+    if in_time or offset_s is None:
+        why = "the sound is in time" if in_time else "the offset was not found"
         result.notes.append(f"{video}: {why}, so nothing was written.")
         return
     remux.with_sound_moved(video, target, -offset_s, observed.stream)

@@ -243,6 +243,16 @@ def test_the_command_measures_mends_and_measures_again(tmp_path, monkeypatch) ->
     assert "the sound is in time, so nothing was written" in good.notes[-1] and "fixed" not in good.fields
 
 
+@pytest.mark.parametrize("offset", [-1, 1])
+def test_what_is_in_sync_is_not_mended(tmp_path, monkeypatch, offset) -> None:
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
+    (told,) = jobs.sync([coded(tmp_path, offset)], fix=tmp_path / "mended.mp4")
+    assert (told.fields["offset_frames"], told.fields["verdict"]) == (offset, "in sync")
+    assert "the sound is in time, so nothing was written" in told.notes[-1] and "fixed" not in told.fields
+    assert not (tmp_path / "mended.mp4").exists()
+
+
 def test_weights_come_with_the_package() -> None:
     watcher = jobs_sync.watchers.shipped("cpu")
     assert (watcher.side_px, watcher.part, watcher.squared) == (64, "mouth", True)
