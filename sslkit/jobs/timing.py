@@ -97,7 +97,9 @@ def _targets(videos: Sequence[Path], out: Path | None, suffix: str | None = None
     """
     if out is None:
         return {}
-    folder = out.is_dir() or len(videos) > 1 or not out.suffix
+    folder = out.is_dir() or not out.suffix
+    if len(videos) > 1 and not folder:
+        raise UserError(f"{out} would be one file for {len(videos)} videos: name a folder, or make it first.")
     names = {Path(video): Path(video).with_suffix(suffix).name if suffix else Path(video).name for video in videos}
     targets = {video: out / name if folder else out for video, name in names.items()}
     if len(set(targets.values())) < len(targets):

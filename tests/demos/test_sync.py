@@ -339,3 +339,14 @@ def test_what_cannot_be_asked_is_said(tmp_path) -> None:
         next(jobs.sync([tmp_path / "a.mp4"], weights=tmp_path, method="cca"))
     with pytest.raises(UserError, match="Two of the videos would be written to one file in .*out"):
         next(jobs.sync([tmp_path / "a" / "v.mp4", tmp_path / "b" / "v.mp4"], method="cca", fix=tmp_path / "out"))
+
+
+@pytest.mark.parametrize(("option", "name"), [("fix", "b.mp4"), ("features", "b.npz"), ("speakers", "b.mp4")])
+def test_one_file_for_several_videos_is_refused_first(tmp_path, option, name) -> None:
+    videos = [tmp_path / "x.mp4", tmp_path / "y.mp4"]
+    with pytest.raises(UserError, match=r"b\.... would be one file for 2 videos: name a folder, or make it first"):
+        next(jobs.sync(videos, method="cca", **{option: tmp_path / "a" / name}))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "made.v2").mkdir()
+    for answer in jobs.sync(videos, method="cca", fix=tmp_path / "made.v2"):  # a folder, whatever its name
+        assert "does not exist" in answer.fields["error"]
