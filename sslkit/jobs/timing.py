@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sslkit.demos import speakers as who
@@ -39,17 +40,21 @@ def sync(
     without them, those that come with the package. "cca" needs none. fix: a file (of one video) or a folder for copies
     in which the sound is in time, measured again as `fixed_offset_s`. reach_frames: the largest offset that is looked
     for, in frames of 1/25 s. detector: a YuNet face detector, .onnx. plot: a page with the distance of each face at
-    every offset, written after the last video. stream: which sound of a file that holds several, from 1. features: a
-    file (of one video) or a folder for what was seen and heard, as vectors: see `demos.sync.keep_vectors`. speakers: an
-    .mp4 (of one video) or a folder for videos that show who speaks when, each with an .rttm file beside it.
+    every offset, written after the last video; those without a face are told in it. stream: which sound of a file that
+    holds several, from 1. features: a file (of one video) or a folder for what was seen and heard, as vectors: see
+    `demos.sync.keep_vectors`. speakers: an .mp4 (of one video) or a folder for videos that show who speaks when, each
+    with an .rttm file beside it.
     """
+    targets, kept, shown = _targets(videos, fix), _targets(videos, features, ".npz"), _overlays(videos, speakers)
+    if plot is not None:
+        _new_page(plot)
     watcher = watchers.watcher(weights, method, device)
     settings, find = (
         SyncSettings(reach_frames=reach_frames, sure=watchers.sure_from(watcher, method)),
         detectors.finder(detector),
     )
-    targets, kept, charts = _targets(videos, fix), _targets(videos, features, ".npz"), []
-    shown = _overlays(videos, speakers)
+    charts: list[page.Chart] = []
+    undrawn: list[str] = []
     for video in map(Path, videos):
         try:
             stages = Stages(progress)
@@ -63,19 +68,23 @@ def sync(
                 _speakers_shown(result, observed, settings, shown[video], stages)
             if fix is not None:
                 _fixed(result, observed, targets[video], watcher, settings, find)
-            charts += _charts(result)
-            yield result
         except SslkitError as error:
-            yield Result(name="sync", fields={"input": str(video), "error": str(error), "kind": error.kind})
+            result = Result(name="sync", fields={"input": str(video), "error": str(error), "kind": error.kind})
+        drawn = _charts(result)
+        charts += drawn
+        if not drawn:
+            undrawn.append(
+                f"There is no curve for {video.name}. {result.fields.get('error') or ' '.join(result.notes)}"
+            )
+        yield result
     if plot is not None:
-        page.write(
-            plot, page.Page(f"How far sound and picture are apart, by {watchers.name(watcher, method)}", charts=charts)
-        )
+        title = f"How far sound and picture are apart, by {watchers.name(watcher, method)}"
+        page.write(plot, page.Page(title, notes=undrawn, charts=charts))
 
 
 def _charts(result: Result) -> list[page.Chart]:
     """The curve of each face: deep where it speaks what is heard, flat where it does not."""
-    faces_seen = [track for track in result.fields["tracks"] if track["curve"]]
+    faces_seen = [track for track in result.fields.get("tracks", []) if track["curve"]]
     if not faces_seen:
         return []
     reach = len(faces_seen[0]["curve"]) // 2
@@ -104,14 +113,33 @@ def _targets(videos: Sequence[Path], out: Path | None, suffix: str | None = None
     targets = {video: out / name if folder else out for video, name in names.items()}
     if len(set(targets.values())) < len(targets):
         raise UserError(f"Two of the videos would be written to one file in {out}, by their names: do them apart.")
-    there = next((path for path in targets.values() if path.exists()), None)
+    _all_new(targets.values())
+    _made(out if folder else out.parent, out)
+    return targets
+
+
+def _new_page(plot: Path) -> None:
+    """Raises UserError for a page that is already there or cannot be written, before anything is measured."""
+    if plot.is_dir():
+        raise UserError(f"{plot} is a folder: name the page to write, such as {plot / 'sync.html'}.")
+    _all_new([plot])
+    _made(plot.parent, plot)
+
+
+def _all_new(paths: Iterable[Path]) -> None:
+    there = next((path for path in paths if path.exists()), None)
     if there is not None:
         raise UserError(f"{there} is already there: move it away or name another.")
+
+
+def _made(folder: Path, out: Path) -> None:
+    """Make a folder that `out` needs."""
     try:
-        (out if folder else out.parent).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{out} cannot be made ({error.strerror}): name another.") from error
-    return targets
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{out} cannot be made (nothing may be written there): name another.")
 
 
 def _overlays(videos: Sequence[Path], out: Path | None) -> dict[Path, Path]:
@@ -119,10 +147,7 @@ def _overlays(videos: Sequence[Path], out: Path | None) -> dict[Path, Path]:
     if out is not None and out.suffix not in ("", ".mp4"):
         raise UserError(f"{out} would be an MP4: name a file that ends in .mp4, or a folder.")
     targets = _targets(videos, out, ".mp4")
-    beside = [target.with_suffix(".rttm") for target in targets.values()]
-    there = next((path for path in beside if path.exists()), None)
-    if there is not None:
-        raise UserError(f"{there} is already there: move it away or name another.")
+    _all_new(target.with_suffix(".rttm") for target in targets.values())
     return targets
 
 

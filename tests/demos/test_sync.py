@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sslkit import jobs
+from sslkit import cli, jobs
 from sslkit.demos import people, sync
 from sslkit.demos.sync import SyncSettings
 from sslkit.demos.watchers import Opening
@@ -339,6 +339,29 @@ def test_what_cannot_be_asked_is_said(tmp_path) -> None:
         next(jobs.sync([tmp_path / "a.mp4"], weights=tmp_path, method="cca"))
     with pytest.raises(UserError, match="Two of the videos would be written to one file in .*out"):
         next(jobs.sync([tmp_path / "a" / "v.mp4", tmp_path / "b" / "v.mp4"], method="cca", fix=tmp_path / "out"))
+
+
+def test_a_page_that_cannot_be_written_is_refused_first(tmp_path) -> None:
+    (tmp_path / "there.html").write_text("mine")
+    with pytest.raises(UserError, match=r"there\.html is already there: move it away or name another"):
+        next(jobs.sync([tmp_path / "no.mp4"], method="cca", plot=tmp_path / "there.html"))
+    assert (tmp_path / "there.html").read_text() == "mine"
+    with pytest.raises(UserError, match="is a folder: name the page to write, such as .*sync.html"):
+        next(jobs.sync([tmp_path / "no.mp4"], method="cca", plot=tmp_path))
+    with pytest.raises(UserError, match=r"page\.html cannot be made"):
+        next(jobs.sync([tmp_path / "no.mp4"], method="cca", plot=tmp_path / "there.html" / "page.html"))
+    assert cli.run(["sync", str(tmp_path / "no.mp4"), "--method", "cca", "--plot", str(tmp_path)]) == 2
+    list(jobs.sync([tmp_path / "no.mp4"], method="cca", plot=tmp_path / "new" / "page.html"))
+    said = (tmp_path / "new" / "page.html").read_text()
+    assert "There is no curve for no.mp4." in said and "no.mp4 does not exist" in said
+
+
+def test_the_page_says_of_which_video_there_is_nothing_to_draw(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: lambda *_: np.zeros((0, 5), np.float32))
+    list(jobs.sync([coded(tmp_path, 0, name="nobody.mp4")], plot=tmp_path / "page.html"))
+    said = (tmp_path / "page.html").read_text()
+    assert "There is no curve for nobody.mp4." in said and "no face was found" in said
 
 
 @pytest.mark.parametrize(("option", "name"), [("fix", "b.mp4"), ("features", "b.npz"), ("speakers", "b.mp4")])
