@@ -70,7 +70,9 @@ def sync(
     ] = None,
     speakers: Annotated[
         Path | None,
-        typer.Option(metavar="MP4", help="Write who speaks when: a video, or a folder of them, and .rttm beside it."),
+        typer.Option(
+            metavar="MP4", help="Write who speaks when: a video, or a folder of them; .rttm and .csv beside it."
+        ),
     ] = None,
     detector: Annotated[Path | None, typer.Option(metavar="ONNX", help="A YuNet face detector.")] = None,
     device: Device = "auto",

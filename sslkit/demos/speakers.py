@@ -1,4 +1,4 @@
-"""Who speaks when in a video: stretches of speech of each face, the video with boxes around faces, and an RTTM file.
+"""Who speaks when in a video: stretches of speech of each face, the video with boxes around them, RTTM and scores.
 
 Every face that `demos.sync` judges gets a score at every moment, and speaks by a rule that is held on to
 (`ops.speaking.Rule`): the face that goes best with the sound, or two where both go very well with it. A face that is
@@ -9,7 +9,7 @@ could be judged, and none goes with the sound, a voice off screen is told of; mu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from sslkit import files
 from sslkit.demos.people import Faces
 from sslkit.demos.stages import Stages
-from sslkit.demos.sync import Observed
+from sslkit.demos.sync import Heard, Observed, SyncSettings, together
 from sslkit.media import read, write
 from sslkit.media.faces import Track
 from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW_FRAMES
@@ -82,12 +82,22 @@ def _at(frame: int) -> float:
     return round(frame / FPS, 3)
 
 
-def spoken(observed: Observed, offset: int | None, reach: int, rule: Rule | None = None) -> Spoken:
-    """Who speaks when. offset: by how many frames the sound is late, None where that is not known; reach: its range."""
+def offsets(heard: Sequence[Heard], settings: SyncSettings) -> list[int]:
+    """By how many frames each face's sound is late: as of the whole video, but its own where it disagrees; else 0."""
+    common = together(heard, settings).offset
+
+    def disagrees(offset: int) -> bool:
+        return common is None or abs(offset - common) > settings.near_frames
+
+    return [one.offset if one.offset is not None and disagrees(one.offset) else common or 0 for one in heard]
+
+
+def spoken(observed: Observed, late: Sequence[int], reach: int, rule: Rule | None = None) -> Spoken:
+    """Who speaks when. late: by how many frames each track's sound is late; reach: the range of that."""
     found, rule = observed.found, rule or Rule()
     scores = [
-        _scores(track, sight, observed, offset or 0, reach, rule)
-        for track, sight in zip(found.tracks, observed.sights, strict=True)
+        _scores(track, sight, observed, offset, reach, rule)
+        for track, sight, offset in zip(found.tracks, observed.sights, late, strict=True)
     ]
     best = np.full(found.frames, -np.inf, np.float32)
     for track, score in zip(found.tracks, scores, strict=True):
@@ -99,6 +109,17 @@ def spoken(observed: Observed, offset: int | None, reach: int, rule: Rule | None
         for track, score in zip(found.tracks, scores, strict=True)
     ]
     return Spoken(scores, speech, _unseen(found, heard, speech, best, rule))
+
+
+def reconciled(heard: Sequence[Heard], found: Spoken) -> list[Heard]:
+    """What tracks say; a face that is found to speak at some moments is not told to be silent, or another's, as well.
+
+    All of a track says little where its face is heard for a part of it.
+    """
+    return [
+        replace(one, said="unsure") if one.said != "speaks" and mask.any() else one
+        for one, mask in zip(heard, found.speech, strict=True)
+    ]
 
 
 def _scores(
@@ -137,18 +158,26 @@ def _unseen(found: Faces, heard: Mask, speech: Sequence[Mask], best: NDArray[np.
     return left
 
 
-def notes(video: Path, segments: Sequence[Segment], tracks: int) -> list[str]:
-    """Who speaks for how long, in words."""
+def notes(video: Path, segments: Sequence[Segment], heard: Sequence[Heard]) -> list[str]:
+    """Who speaks for how long, in words, and where all of a track says something else than its moments."""
+    tracks = len(heard)
     spans: dict[int | None, float] = {}
     for one in segments:
         spans[one.track] = spans.get(one.track, 0.0) + one.end_s - one.start_s
     said = [f"face {number} for {spans[number]:.1f} s" for number in range(tracks) if number in spans]
-    words = [f"{video}: {len(said)} of {tracks} faces {'speaks' if len(said) == 1 else 'speak'}"]
+    words = [f"{video}: {len(said)} of {tracks} {'face' if tracks == 1 else 'faces'}"]
+    words.append(" speaks" if 1 in (len(said), tracks) else " speak")
     if said:
         words.append(": " + ", ".join(said))
     if None in spans:
         words.append(f"; for {spans[None]:.1f} s sound comes from off screen")
-    return ["".join(words) + "."]
+    parts = [f"face {number}" for number, one in enumerate(heard) if number in spans and one.said != "speaks"]
+    never = [f"face {number}" for number, one in enumerate(heard) if number not in spans and one.said == "speaks"]
+    told = [
+        f"{video}: faces that speak at times, though all of their track gives no sure offset: {', '.join(parts)}.",
+        f"{video}: faces that move with the sound, though at no moment more than others: {', '.join(never)}.",
+    ]
+    return [note for note, named in zip(told, (parts, never), strict=True) if named] + ["".join(words) + "."]
 
 
 def write_rttm(path: Path, video: Path, segments: Sequence[Segment]) -> None:
@@ -161,6 +190,21 @@ def write_rttm(path: Path, video: Path, segments: Sequence[Segment]) -> None:
     ]
     with files.replacing(path) as file:
         file.write("".join(lines).encode())
+
+
+def write_scores(path: Path, tracks: Sequence[Track], found: Spoken) -> None:
+    """Write the score of each track at each of its moments, 25 a second, as CSV.
+
+    Columns: time_s; track, by number; x0, y0, x1, y1, the face in pixels of the video; score, in standard deviations;
+    speaks, 1 or 0.
+    """
+    with files.replacing(path) as file:
+        file.write(b"time_s,track,x0,y0,x1,y1,score,speaks\n")
+        for number, (track, score, mask) in enumerate(zip(tracks, found.scores, found.speech, strict=True)):
+            for place, box in enumerate(track.boxes.tolist()):
+                corners = ",".join(f"{value:.1f}" for value in box)
+                told = f"{_at(track.start + place):.2f},{number},{corners},{score[place]:.3f},{int(mask[place])}\n"
+                file.write(told.encode())
 
 
 def write_overlay(path: Path, observed: Observed, found: Spoken, stages: Stages | None = None) -> None:

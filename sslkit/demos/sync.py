@@ -121,9 +121,10 @@ def sync(
     stream: int = 0,
     progress: Progress | None = None,
 ) -> Result:
-    """Observe a video and measure it; see `observe` and `measured`."""
+    """Observe a video and measure it; see `observe`, `searched` and `measured`."""
     stages = Stages(progress)
-    return measured(observe(video, watcher, settings, find, stream, stages), settings, stages)
+    observed = observe(video, watcher, settings, find, stream, stages)
+    return measured(observed, searched(observed, settings, stages), settings, stages)
 
 
 def observe(
@@ -149,8 +150,10 @@ def observe(
     return Observed(video, about, found, sights, sound, stream, watcher.squared)
 
 
-def measured(observed: Observed, settings: SyncSettings, stages: Stages | None = None) -> Result:
-    """By how much the sound is late (`offset_s` is positive where it is), and what each face says.
+def measured(
+    observed: Observed, heard: Sequence[Heard], settings: SyncSettings, stages: Stages | None = None
+) -> Result:
+    """By how much the sound is late (`offset_s` is positive where it is), and what each face says, as was searched.
 
     coverage: share of the video's frames at which at least one face was compared with the sound. It is below 1 also
     where a face is seen all the time: at either end of the file, as many frames as the range of offsets is wide to one
@@ -158,9 +161,8 @@ def measured(observed: Observed, settings: SyncSettings, stages: Stages | None =
     about the same offset; where most of what is spoken does, it is given all the same, else there is none. Nothing is
     said where no face speaks.
     """
-    about, found = observed.about, observed.found
-    with (stages := stages or Stages()).stage("search"):
-        heard = searched(observed, settings)
+    about, found, stages = observed.about, observed.found, stages or Stages()
+    with stages.stage("search"):
         of_all = together(heard, settings)
     return Result(
         name="sync",
@@ -185,10 +187,11 @@ def measured(observed: Observed, settings: SyncSettings, stages: Stages | None =
     )
 
 
-def searched(observed: Observed, settings: SyncSettings) -> list[Heard]:
+def searched(observed: Observed, settings: SyncSettings, stages: Stages | None = None) -> list[Heard]:
     """What each track says; none is sure where there are too few pictures."""
     tracks = zip(observed.found.tracks, observed.sights, strict=True)
-    heard = [_searched(track, sight, observed.sound, settings, observed.squared) for track, sight in tracks]
+    with (stages or Stages()).stage("search"):
+        heard = [_searched(track, sight, observed.sound, settings, observed.squared) for track, sight in tracks]
     if not too_few(observed.about):
         return heard
     return [one if one.said == "silent" else replace(one, offset=None, said="unsure") for one in heard]
@@ -306,7 +309,7 @@ def _of_all(speaking: Sequence[Heard], settings: SyncSettings) -> tuple[int | No
     return _answered(curve, _rows(speaking), speaking[0].squared, settings)
 
 
-def _covered(heard: list[Heard]) -> int:
+def _covered(heard: Sequence[Heard]) -> int:
     """Moments of the video at which some track was compared."""
     return len(np.unique(torch.cat([one.compared for one in heard]).numpy())) if heard else 0
 
@@ -340,7 +343,7 @@ def _told(one: Heard) -> dict[str, Any]:
     }
 
 
-def _in_words(heard: list[Heard], of_all: Together, settings: SyncSettings) -> str:
+def _in_words(heard: Sequence[Heard], of_all: Together, settings: SyncSettings) -> str:
     """The answer, or why there is none."""
     reach_s, said, offset = settings.reach_frames / FPS, {one.said for one in heard}, of_all.offset
     if offset is not None:
@@ -358,7 +361,7 @@ def _in_words(heard: list[Heard], of_all: Together, settings: SyncSettings) -> s
     return f"no face moves with this sound within {reach_s:.1f} s"
 
 
-def _offsets_named(heard: list[Heard], only: Sequence[Heard] | None = None) -> str:
+def _offsets_named(heard: Sequence[Heard], only: Sequence[Heard] | None = None) -> str:
     """What each face that speaks says, or some of them."""
     said = [
         f"face {number} ({one.track.start / FPS:.1f} to {one.track.end / FPS:.1f} s) {one.offset / FPS:+.2f} s"
@@ -369,7 +372,7 @@ def _offsets_named(heard: list[Heard], only: Sequence[Heard] | None = None) -> s
     return ", ".join([*said[:_MOST_NAMED], *more])
 
 
-def _notes(observed: Observed, heard: list[Heard], of_all: Together, settings: SyncSettings) -> list[str]:
+def _notes(observed: Observed, heard: Sequence[Heard], of_all: Together, settings: SyncSettings) -> list[str]:
     """What a person would want to know beside the numbers."""
     notes, video, found = [], observed.video, observed.found
     if heard:

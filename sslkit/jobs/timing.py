@@ -9,7 +9,7 @@ from pathlib import Path
 from sslkit.demos import speakers as who
 from sslkit.demos import sync as demo
 from sslkit.demos.stages import Stages
-from sslkit.demos.sync import SyncSettings
+from sslkit.demos.sync import Heard, SyncSettings
 from sslkit.demos.watchers import Watcher
 from sslkit.errors import SslkitError, UserError
 from sslkit.jobs import watchers
@@ -43,29 +43,33 @@ def sync(
     every offset, written after the last video; those without a face are told in it. stream: which sound of a file that
     holds several, from 1. features: a file (of one video) or a folder for what was seen and heard, as vectors: see
     `demos.sync.keep_vectors`. speakers: an .mp4 (of one video) or a folder for videos that show who speaks when, each
-    with an .rttm file beside it.
+    with an .rttm file and a .csv of scores beside it.
     """
-    targets, kept, shown = _targets(videos, fix), _targets(videos, features, ".npz"), _overlays(videos, speakers)
-    if plot is not None:
-        _new_page(plot)
     watcher = watchers.watcher(weights, method, device)
     settings, find = (
         SyncSettings(reach_frames=reach_frames, sure=watchers.sure_from(watcher, method)),
         detectors.finder(detector),
     )
+    targets, kept, shown = _targets(videos, fix), _targets(videos, features, ".npz"), _overlays(videos, speakers)
+    if plot is not None:
+        _new_page(plot)
     charts: list[page.Chart] = []
     undrawn: list[str] = []
     for video in map(Path, videos):
         try:
             stages = Stages(progress)
             observed = demo.observe(video, watcher, settings, find, stream - 1, stages)
-            result = demo.measured(observed, settings, stages)
+            heard = demo.searched(observed, settings, stages)
+            spoken = None if speakers is None else _spoken(observed, heard, settings, stages)
+            if spoken is not None:
+                heard = who.reconciled(heard, spoken)
+            result = demo.measured(observed, heard, settings, stages)
             result.fields |= watchers.used(watcher, method, weights)
             if features is not None:
                 demo.keep_vectors(observed, kept[video])
                 result.files["features"] = str(kept[video])
             if speakers is not None:
-                _speakers_shown(result, observed, settings, shown[video], stages)
+                _speakers_shown(result, observed, heard, spoken, shown[video], stages)
             if fix is not None:
                 _fixed(result, observed, targets[video], watcher, settings, find)
         except SslkitError as error:
@@ -143,37 +147,52 @@ def _made(folder: Path, out: Path) -> None:
 
 
 def _overlays(videos: Sequence[Path], out: Path | None) -> dict[Path, Path]:
-    """Where the video of each video's speakers goes; the .rttm beside it is new as well."""
+    """Where the video of each video's speakers goes; what is written beside it is new as well."""
     if out is not None and out.suffix not in ("", ".mp4"):
         raise UserError(f"{out} would be an MP4: name a file that ends in .mp4, or a folder.")
     targets = _targets(videos, out, ".mp4")
-    _all_new(target.with_suffix(".rttm") for target in targets.values())
+    _all_new(target.with_suffix(suffix) for target in targets.values() for suffix in (".rttm", ".csv"))
     return targets
 
 
+def _spoken(
+    observed: demo.Observed, heard: Sequence[Heard], settings: SyncSettings, stages: Stages
+) -> who.Spoken | None:
+    """Who speaks when, where that can be told."""
+    if not heard or demo.too_few(observed.about):
+        return None
+    with stages.stage("speakers"):
+        return who.spoken(observed, who.offsets(heard, settings), settings.reach_frames)
+
+
 def _speakers_shown(
-    result: Result, observed: demo.Observed, settings: SyncSettings, target: Path, stages: Stages
+    result: Result,
+    observed: demo.Observed,
+    heard: Sequence[Heard],
+    spoken: who.Spoken | None,
+    target: Path,
+    stages: Stages,
 ) -> None:
-    """Write who speaks when, as a video and as RTTM; both are told in the result."""
-    video, found = observed.video, observed.found
+    """Write who speaks when, as a video, as RTTM and as scores; all are told in the result."""
+    video, tracks = observed.video, observed.found.tracks
     result.fields["speakers"] = []
-    why = demo.too_few(observed.about) or ("" if found.tracks else "no face could be judged")
-    if why:
+    if spoken is None:
+        why = demo.too_few(observed.about) or "no face could be judged"
         result.notes.append(f"{video}: {why}, so no video of who speaks was written.")
         return
-    offset = result.fields["offset_frames"]
+    beside = {"rttm": target.with_suffix(".rttm"), "scores": target.with_suffix(".csv")}
     with stages.stage("speakers"):
-        spoken = who.spoken(observed, offset, settings.reach_frames)
-        segments = spoken.segments(found.tracks)
+        segments = spoken.segments(tracks)
         who.write_overlay(target, observed, spoken, stages)
-        who.write_rttm(target.with_suffix(".rttm"), video, segments)
+        who.write_rttm(beside["rttm"], video, segments)
+        who.write_scores(beside["scores"], tracks, spoken)
     result.fields |= {"speakers": [one.told() for one in segments], "overlay": str(target)}
     result.fields["spent_s"]["speakers"] = round(stages.seconds["speakers"], 3)
-    result.seconds += stages.seconds["speakers"]
-    result.files |= {"speakers": str(target), "rttm": str(target.with_suffix(".rttm"))}
-    if offset is None:
+    result.seconds = sum(stages.seconds.values())
+    result.files |= {"speakers": str(target)} | {name: str(path) for name, path in beside.items()}
+    if not any(one.said == "speaks" for one in heard):
         result.notes.append(f"{video}: who speaks was judged as if the sound were in time.")
-    result.notes += who.notes(video, segments, len(found.tracks))
+    result.notes += who.notes(video, segments, heard)
 
 
 def _fixed(

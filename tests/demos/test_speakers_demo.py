@@ -1,5 +1,6 @@
 """Who speaks when, in videos whose two faces flicker and whose sound is as loud as one of them is bright."""
 
+import csv
 import importlib
 import json
 from pathlib import Path
@@ -16,6 +17,7 @@ from sslkit.models.lips import HOP
 from sslkit.ops.speaking import Rule
 
 from .codes import Codes
+from .test_sync import in_turn
 
 jobs_sync = importlib.import_module("sslkit.jobs.timing")
 FRAMES, HEIGHT, WIDTH = 300, 96, 224
@@ -99,6 +101,60 @@ def test_the_rttm_file_says_the_same(told) -> None:
     np.testing.assert_allclose([one[1:] for one in read_back], [one[1:] for one in said], atol=1e-6)
 
 
+def test_scores_of_every_face_and_frame_are_written_beside(told) -> None:
+    with Path(told.files["scores"]).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["time_s", "track", "x0", "y0", "x1", "y1", "score", "speaks"]
+    for number, track in enumerate(told.fields["tracks"]):
+        own = [row for row in rows if row["track"] == str(number)]
+        times_s = np.array([float(row["time_s"]) for row in own])
+        np.testing.assert_allclose(times_s, np.arange(track["start_s"], track["end_s"] - 0.01, 0.04), atol=1e-6)
+        corners = [[float(row[corner]) for corner in ("x0", "y0", "x1", "y1")] for row in own]
+        np.testing.assert_allclose(np.median(corners, 0), track["box"], atol=0.11)
+        speaks = np.array([row["speaks"] == "1" for row in own])
+        for one in [one for one in told.fields["speakers"] if one["track"] == number]:
+            within = (times_s >= one["start_s"] - 1e-6) & (times_s < one["end_s"] - 1e-6)
+            assert speaks[within].all()
+            assert np.mean([float(row["score"]) for row in np.array(own)[within]]) == pytest.approx(
+                one["score"], abs=2e-3
+            )
+            speaks &= ~within
+        assert not speaks.any()
+
+
+def test_a_face_that_is_found_to_speak_is_not_told_to_be_anothers_as_well(tmp_path, monkeypatch) -> None:
+    """Here no whole track is sure, though the first face goes with the sound throughout; the second never does."""
+    path = talk(tmp_path / "v.mp4", [(0, 300, 0)])
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.watchers, "sure_from", lambda *_: 10.0)
+    monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
+    monkeypatch.setattr(speakers, "Rule", lambda: CLEAR)
+    (told,) = jobs.sync([path], speakers=tmp_path / "out.mp4")
+    assert {one["track"] for one in told.fields["speakers"]} == {0}
+    assert [one["verdict"] for one in told.fields["tracks"]] == ["unsure", "not this voice"]
+    assert [one["offset_s"] for one in told.fields["tracks"]] == [None, None]
+    said = "\n".join(told.record()["notes"])
+    assert "not sure whether a face moves" in said and "no face moves" not in said
+    assert "faces that speak at times, though all of their track gives no sure offset: face 0." in said
+    assert "1 of 2 faces speaks: face 0 for 1" in said
+
+
+def test_a_face_that_no_moment_is_given_to_is_told(film) -> None:
+    observed = sync.observe(film, Codes(), SyncSettings(), everywhere)
+    heard = sync.searched(observed, SyncSettings())
+    assert {one.said for one in heard} == {"speaks"}
+    moved, counted = speakers.notes(film, [], heard[:1])
+    assert moved.endswith("faces that move with the sound, though at no moment more than others: face 0.")
+    assert counted.endswith("0 of 1 face speaks.")
+
+
+def test_faces_that_disagree_are_each_judged_at_their_own_offset(tmp_path, monkeypatch) -> None:
+    path = in_turn(tmp_path, monkeypatch, [(150, 1), (150, 9)])
+    monkeypatch.setattr(speakers, "Rule", lambda: CLEAR)
+    (told,) = jobs.sync([path], speakers=tmp_path / "out.mp4")
+    assert told.fields["agree"] is False and {one["track"] for one in told.fields["speakers"]} == {0, 1}
+
+
 def colour(frame: np.ndarray, box: np.ndarray) -> str:
     """Of a box, by its left and right edge."""
     top, bottom = round(box[1]) + 12, round(box[3]) - 4
@@ -128,7 +184,7 @@ def test_the_sound_of_the_video_is_in_time(film, told) -> None:
 def test_the_video_keeps_its_own_rate(tmp_path, fps) -> None:
     path = talk(tmp_path / "v.mp4", TURNS, fps)
     observed = sync.observe(path, Codes(), SyncSettings(), everywhere)
-    found = speakers.spoken(observed, 0, 15)
+    found = speakers.spoken(observed, [0, 0], 15)
     speakers.write_overlay(tmp_path / "o.mp4", observed, found)
     shown = read.video(tmp_path / "o.mp4")
     assert shown.fps == fps and len(shown.frames) == FRAMES * fps / 25
@@ -141,7 +197,7 @@ def test_the_video_keeps_its_own_rate(tmp_path, fps) -> None:
 def test_faces_that_are_not_judged_are_grey_and_no_voice_is_off_screen_while_they_are_seen(film) -> None:
     settings = SyncSettings(least_px=60)  # both are smaller
     observed = sync.observe(film, Codes(), settings, everywhere)
-    found = speakers.spoken(observed, 0, 15)
+    found = speakers.spoken(observed, [], 15)
     assert not found.speech and not found.unseen.any()
     boxes, colours, texts = speakers._boxes(50, observed.found, found)
     assert len(boxes) == 2 and set(colours) == {speakers.UNJUDGED} and texts == ["", ""]
@@ -168,7 +224,7 @@ def test_too_few_pictures_are_told(tmp_path, monkeypatch) -> None:
 
 def test_nothing_is_left_of_a_video_that_cannot_be_finished(film, tmp_path, monkeypatch) -> None:
     observed = sync.observe(film, Codes(), SyncSettings(), everywhere)
-    found = speakers.spoken(observed, 0, 15)
+    found = speakers.spoken(observed, [0, 0], 15)
     calls = iter(range(100))
 
     def breaks(*_):
@@ -186,8 +242,8 @@ def test_a_late_sound_is_followed_at_its_offset(tmp_path) -> None:
     path = talk(tmp_path / "v.mp4", [(0, 300, 1)])
     observed = sync.observe(path, Codes(), SyncSettings(), everywhere)
     late = sync.Observed(**{**observed.__dict__, "sound": observed.sound.roll(7, 0)})
-    assert not speakers.spoken(late, 0, 15, CLEAR).speech[1].any()
-    right = speakers.spoken(late, 7, 15, CLEAR)
+    assert not speakers.spoken(late, [0, 0], 15, CLEAR).speech[1].any()
+    right = speakers.spoken(late, [7, 7], 15, CLEAR)
     assert right.speech[1][20:280].all() and not right.speech[0].any()
 
 
@@ -197,12 +253,15 @@ def test_names_that_cannot_be_written_are_refused_first(film, tmp_path) -> None:
     (tmp_path / "out.rttm").touch()
     with pytest.raises(UserError, match=r"out\.rttm is already there"):
         next(jobs.sync([film], method="cca", speakers=tmp_path / "out.mp4"))
+    (tmp_path / "scored.csv").touch()
+    with pytest.raises(UserError, match=r"scored\.csv is already there"):
+        next(jobs.sync([film], method="cca", speakers=tmp_path / "scored.mp4"))
     folder = tmp_path / "shown"
     folder.mkdir()
     (folder / "two people.rttm").touch()
     with pytest.raises(UserError, match=r"two people\.rttm is already there"):
         next(jobs.sync([film, tmp_path / "other.mp4"], method="cca", speakers=folder))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.rttm", "shown"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.rttm", "scored.csv", "shown"]
 
 
 def test_another_voice_than_the_one_that_is_seen(media_root, tmp_path) -> None:
