@@ -36,7 +36,7 @@ from sslkit.models.correspondence import Distance
 from sslkit.ops import measures, ranking
 from sslkit.ops.canonical import Moments, correlated
 from sslkit.tasks.base import Task
-from sslkit.types import Batch, Published, Reads, Result
+from sslkit.types import Batch, Reads, Result
 
 Sense = Literal["sight", "sound"]
 Progress = Callable[[int, int, str], None]
@@ -144,7 +144,6 @@ def evaluate(
     test: Dataset,
     *,
     first: int = 30,
-    paper: Published | None = None,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> Result:
@@ -178,7 +177,6 @@ def evaluate(
         },
         metrics={f"{row['init']}_{row['metric']}": row["value"] for row in total if _MAIN.search(row["metric"])},
         chance=guesses.get(f"im2au_ndcg@{first}"),
-        paper=paper,
         rows=[*rows, *total, *guessed],
         shown=_shown([*total, *guessed]),
         notes=_notes(counted),

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from sslkit.data.layouts.base import VIDEOS, media_files
 from sslkit.demos import sync as demo
 from sslkit.demos.sync import SyncSettings
-from sslkit.demos.watchers import Opening, Trained, Watcher
-from sslkit.engine.device import place
+from sslkit.demos.watchers import Opening, Watcher
 from sslkit.errors import SslkitError, UserError, WorkError
 from sslkit.evals import sync as evaluation
 from sslkit.jobs.data import Progress
-from sslkit.jobs.watchers import Method, shipped, sure_from, trained
+from sslkit.jobs.watchers import Method, blanks, shipped, sure_from, trained
 from sslkit.jobs.watchers import used as told
 from sslkit.media import detectors, read
-from sslkit.tasks import base as tasks
-from sslkit.tasks.lip_sync import LipSync
 from sslkit.types import Result
 
 _UNTRAINED, _CCA = "untrained", "cca"
-_SEED = 0
 _REASONS = 3
 """Why nothing was measured is told by so many files."""
 
@@ -53,9 +45,9 @@ def offsets_measured(
         raise UserError(f"The folder dubbed={dubbed} is to be named with --on, beside one of people's own voices.")
     sources = _named(runs)
     networks = {init: shipped(device) if run is None else trained(run, device) for init, run in sources.items()}
-    blanks = _untrained(networks)
-    watchers: dict[str, Watcher] = {**networks, **blanks, _CCA: Opening()}
-    weights = {**sources, **dict.fromkeys(blanks, Path(_UNTRAINED))}
+    untrained: dict[str, Watcher] = {init: one for init, _, one in blanks(networks.values(), _UNTRAINED)}
+    watchers: dict[str, Watcher] = {**networks, **untrained, _CCA: Opening()}
+    weights = {**sources, **dict.fromkeys(untrained, Path(_UNTRAINED))}
     clips: dict[str, list[evaluation.Clip]] = {init: [] for init in watchers}
     used, skipped, find = [], [], detectors.finder()
     for number, (folder, path) in enumerate(videos):
@@ -88,7 +80,7 @@ def offsets_measured(
             "run": ", ".join(map(str, runs)) or "shipped",
             "data": [str(folder) for folder in on],
             "shifts": evaluation.SHIFTS,
-            "seed": _SEED,
+            "seed": 0,
             "networks": [
                 {"init": init, **told(watcher, _method(init), weights.get(init))} for init, watcher in watchers.items()
             ],
@@ -144,20 +136,3 @@ def _notes(skipped: Sequence[Mapping[str, str]], videos: int) -> list[str]:
     """How many videos were left out, and why each of them."""
     left_out = [f"{len(skipped)} of {videos} videos were skipped."] if skipped else []
     return left_out + [one["error"] for one in skipped]
-
-
-def _untrained(networks: Mapping[str, Trained]) -> dict[str, Watcher]:
-    """What each kind of network finds before it has learnt anything."""
-    kinds = {json.dumps(one.task.settings.model_dump(), sort_keys=True): one for one in networks.values()}
-    names = [_UNTRAINED] if len(kinds) == 1 else [f"{_UNTRAINED} {number + 1}" for number in range(len(kinds))]
-    return {name: _blank(one) for name, one in zip(names, kinds.values(), strict=True)}
-
-
-def _blank(one: Trained) -> Trained:
-    """The same networks with random weights, which are those of the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
-        task = tasks.build("lip_sync", one.task.settings.model_dump())
-    assert isinstance(task, LipSync)
-    place(task.eval(), one.device)
-    return replace(one, task=task)

@@ -55,7 +55,10 @@ def probe(
     name = "probe" if chosen.protocol in _OF_LAYERS else chosen.protocol
     folder = evaluation_folder(out, runs, name, on)
     asked = _Asked(list(runs), list(on), list(inits), chosen, seeds, pick(device), folder, workers, progress)
-    return pages.of_rows(_PROTOCOLS.get(name, _of_layers)(asked), folder, name)
+    result = _PROTOCOLS.get(name, _of_layers)(asked)
+    if result.paper is None and chosen.paper is not None:
+        result.paper = Published(chosen.paper.value, chosen.paper.where, chosen.paper.metric)
+    return pages.of_rows(result, folder, name)
 
 
 @dataclass(frozen=True)
@@ -151,13 +154,11 @@ def _across(asked: _Asked) -> Result:
     beside = _beside_random(asked.runs, asked.seeds)
     named = [(name, seed, senses.Space(learner, asked.device)) for name, seed, learner, _ in beside]
     test = split_of(asked.on, "test") or split_of(asked.on, "val") or Dataset(asked.on, "test")
-    paper = asked.recipe.paper
     result = senses.evaluate(
         named,
         split_of(asked.on, "train"),
         test,
         first=asked.recipe.first,
-        paper=Published(paper.value, paper.where, paper.metric) if paper else None,
         workers=asked.workers,
         progress=asked.progress,
     )

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from sslkit.data.layouts.base import VIDEOS, media_files
 from sslkit.demos import people
-from sslkit.demos.watchers import Opening, Trained, Watcher
-from sslkit.engine.device import place
+from sslkit.demos.watchers import Opening, Watcher
 from sslkit.errors import UserError
 from sslkit.evals import duets, speakers
 from sslkit.evals.inits import RANDOM
 from sslkit.evals.speakers import Watched
 from sslkit.jobs.data import Progress
-from sslkit.jobs.watchers import Method, sure_from, trained
+from sslkit.jobs.watchers import Method, blanks, sure_from, trained
 from sslkit.media import detectors
 from sslkit.models.lips import FPS
-from sslkit.tasks import base as tasks
-from sslkit.tasks.lip_sync import LipSync
 from sslkit.types import Result
 
 _LEAST_S, _LEAST_PX = 1.5, 40
@@ -89,20 +82,9 @@ def _watching(runs: Sequence[Path], seeds: int, device: str) -> list[tuple[str, 
     }
     networks = named or {"lip_sync (shipped)": trained(None, device)}
     found = [(name, 0, _watched(one)) for name, one in networks.items()]
-    kinds = {json.dumps(one.task.settings.model_dump(), sort_keys=True): one for one in networks.values()}
-    for number, one in enumerate(kinds.values()):
-        name = RANDOM if len(kinds) == 1 else f"{RANDOM} {number + 1}"
-        found += [(name, seed, _watched(_untrained(one, seed))) for seed in range(seeds)]
+    found += [(name, seed, _watched(one)) for name, seed, one in blanks(networks.values(), RANDOM, seeds)]
     return [*found, ("cca", 0, _watched(Opening(), "cca"))]
 
 
 def _watched(one: Watcher, method: Method = "lip-sync") -> Watched:
     return Watched(one.see, one.hear, one.side_px, one.part, one.squared, sure_from(one, method))
-
-
-def _untrained(one: Trained, seed: int) -> Trained:
-    torch.manual_seed(seed)
-    blank = tasks.build("lip_sync", one.task.settings.model_dump())
-    assert isinstance(blank, LipSync)
-    place(blank.eval(), one.device)
-    return replace(one, task=blank)

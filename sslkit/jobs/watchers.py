@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+
+import torch
 
 from sslkit.demos.watchers import Opening, Trained, Watcher, released
 from sslkit.engine.device import pick, place
@@ -11,6 +16,7 @@ from sslkit.errors import UserError
 from sslkit.jobs.runs import loaded
 from sslkit.jobs.shipped import packaged
 from sslkit.media import faces
+from sslkit.tasks import base as tasks
 from sslkit.tasks.lip_sync import LipSync
 
 Method = Literal["lip-sync", "cca"]
@@ -49,6 +55,24 @@ def trained(weights: Path | None, device: str = "auto") -> Trained:
     part: faces.Part = "face" if prepared.get("faces") == "face" else "mouth"
     place(learner, chosen)
     return Trained(learner, chosen, int(prepared["short_side_px"]), part)
+
+
+def blanks(networks: Iterable[Trained], name: str, seeds: int = 1) -> list[tuple[str, int, Trained]]:
+    """(name, seed, networks) of each kind of them with random weights, which are those of the seed alone."""
+    kinds = list({json.dumps(one.task.settings.model_dump(), sort_keys=True): one for one in networks}.values())
+    names = [name if len(kinds) == 1 else f"{name} {number}" for number in range(1, len(kinds) + 1)]
+    return [
+        (called, seed, _blank(one, seed)) for called, one in zip(names, kinds, strict=True) for seed in range(seeds)
+    ]
+
+
+def _blank(one: Trained, seed: int) -> Trained:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        task = tasks.build("lip_sync", one.task.settings.model_dump())
+    assert isinstance(task, LipSync)
+    place(task.eval(), one.device)
+    return replace(one, task=task)
 
 
 def is_released(watcher: Watcher) -> bool:

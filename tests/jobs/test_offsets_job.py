@@ -12,7 +12,7 @@ from sslkit import jobs
 from sslkit import recipe as recipes
 from sslkit.errors import UserError, WorkError
 from sslkit.evals import sync as evaluation
-from sslkit.jobs import offsets
+from sslkit.jobs import offsets, watchers
 from sslkit.jobs.watchers import shipped
 from sslkit.media import write
 from sslkit.types import Result
@@ -84,14 +84,16 @@ def test_recipes_name_what_is_published(name: str, value: float) -> None:
 def test_untrained_networks_are_those_of_their_seed() -> None:
     ours = shipped("cpu")
     torch.manual_seed(5)
-    (one,) = offsets._untrained({"a": ours, "b": ours}).values()  # one kind
+    ((name, seed, one),) = watchers.blanks([ours, ours], "untrained")  # one kind
+    assert (name, seed) == ("untrained", 0)
     after = torch.rand(1)
     torch.manual_seed(5)
     assert torch.equal(torch.rand(1), after)
     torch.manual_seed(6)
-    again = offsets._untrained({"a": ours})["untrained"]
+    (_, _, again), (_, _, other) = watchers.blanks([ours], "untrained", seeds=2)
     sound = torch.randint(-9999, 9999, (1, 40_000), generator=torch.Generator().manual_seed(0)).to(torch.int16)
     assert torch.equal(one.hear(sound), again.hear(sound)) and not torch.equal(one.hear(sound), ours.hear(sound))
+    assert not torch.equal(one.hear(sound), other.hear(sound))
     assert (one.side_px, one.part, one.squared) == (ours.side_px, ours.part, ours.squared)
 
 
