@@ -111,7 +111,7 @@ def localize_sound(
     ] = None,
     method: Annotated[
         Literal["av_object", "av_sync", "cca"] | None,
-        typer.Option(help="By default that of the weights; cca compares motion with the sound, and needs none."),
+        typer.Option(help="That of the weights; without any, cca for what moves to its own sound, which needs none."),
     ] = None,
     sound: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Hear this with every input: what would make this sound?")

@@ -43,7 +43,7 @@ def test_weights_that_ship_claim_nothing_of_other_media(runs: dict[str, Path], c
     picture = tmp_path / "still.png"
     picture.write_bytes(write.png(read.video(clip_file).frames[40]))
     both = [clip_file, Path(f"{picture}+{clip_file}")]
-    video, still = jobs.localize_sound(both, out=tmp_path / "shipped", device="cpu")
+    video, still = jobs.localize_sound(both, method="av_object", out=tmp_path / "shipped", device="cpu")
     for found, other in ((video, "Try --method cca, or weights"), (still, "Try weights of your own (--weights).")):
         (note,) = (note for note in found.notes if "The weights that ship learnt from drawn scenes" in note)
         assert "are a guess" in note and other in note and found.fields["probability"] is not None
@@ -53,6 +53,19 @@ def test_weights_that_ship_claim_nothing_of_other_media(runs: dict[str, Path], c
     (followed,) = jobs.localize_sound([clip_file], method="cca", overlay=False)
     assert not any("weights that ship" in note for note in own.notes + followed.notes)
     assert claim in (tmp_path / "own" / "localize-sound.html").read_text()
+
+
+def test_the_method_suits_what_is_given(clip_file: Path, tmp_path: Path) -> None:
+    picture, sound, short = tmp_path / "still.png", tmp_path / "s.flac", tmp_path / "short.mp4"
+    frames = read.video(clip_file).frames
+    picture.write_bytes(write.png(frames[40]))
+    sound.write_bytes(write.flac(tone := read.sound(clip_file, 16_000), 16_000))
+    write.video(short, frames[:40], 25, tone[-25_600:])
+    given = [clip_file, Path(f"{picture}+{sound}"), short]
+    found = jobs.localize_sound(given, out=tmp_path / "out", device="cpu")
+    assert [one.fields["method"] for one in found] == ["cca", "av_object", "av_object"]
+    (other,) = jobs.localize_sound([clip_file], sound=sound, overlay=False, device="cpu")
+    assert other.fields["method"] == "av_object"
 
 
 def test_people_are_told_where_when_and_which_files(
