@@ -118,8 +118,7 @@ class SpeechBands(_Filters):
     def features(self, raw: Tensor) -> Tensor:
         """Level of each band in two parts of the time of each frame, (B, T, 80); the first is half a window early."""
         frames = (raw.shape[-1] - WINDOW) // HOP + WINDOW_FRAMES
-        with in_float32(raw):
-            level = log_spectrogram(raw, self.form)[..., : frames * _COLUMNS]
+        level = log_spectrogram(raw, self.form)[..., : frames * _COLUMNS]
         parts = level.reshape(len(level), _BANDS, frames * PARTS, -1).mean(3)
         parts = parts - parts.mean(2, keepdim=True)
         parts = parts / (parts.std((1, 2), keepdim=True) + 0.1)

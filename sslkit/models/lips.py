@@ -120,8 +120,7 @@ class Speech(Trunk):
     def _layers(self, raw: Tensor) -> dict[str, Tensor]:
         # Not more columns than whole steps of 40 ms: the strides must fall on them.
         steps = (raw.shape[-1] - WINDOW) // HOP
-        with in_float32(raw):
-            level = log_spectrogram(raw[..., : steps * HOP + WINDOW], self.form)
+        level = log_spectrogram(raw[..., : steps * HOP + WINDOW], self.form)
         x = (level - level.mean((1, 2), keepdim=True)) / (level.std((1, 2), keepdim=True) + 0.1)
         x, maps = x[:, None], {}
         for number, block in enumerate(self.blocks, 1):

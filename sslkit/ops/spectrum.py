@@ -15,6 +15,7 @@ import torch.nn.functional as F
 import torchaudio.functional
 from torch import Tensor
 
+from sslkit.ops.precision import in_float32
 from sslkit.ops.sound import scaled
 
 
@@ -85,7 +86,8 @@ def log_spectrogram(sound: Tensor, form: Spectrum) -> Tensor:
     """
     spectrum = _spectrum(scaled(sound, form.full_scale), form)
     if form.bands:
-        spectrum = mel_filters(form).to(sound.device) @ spectrum
+        with in_float32(sound):
+            spectrum = mel_filters(form).to(sound.device) @ spectrum
     if form.log == "db":
         level = 10 * spectrum.clamp(min=form.floor).log10()
         level = (level - level.amax((-2, -1), keepdim=True)).clamp(min=-80)
@@ -179,9 +181,9 @@ def mfcc(
     waveform = F.pad(waveform, (0, (columns - 1) * hop + window - sound.shape[-1]))
     power = torch.fft.rfft(waveform.unfold(-1, window, hop), n_fft).abs().square() / n_fft
     filters, cosines = _speech_filters(rate_hz, n_fft).to(sound.device), _lifted_cosines().to(sound.device)
-    bands, energy = power @ filters, power.sum(-1, keepdim=True)
-    cepstrum = _log(bands) @ cosines
-    return torch.cat([_log(energy), cepstrum[..., 1:]], -1)
+    with in_float32(sound):
+        cepstrum = _log(power @ filters) @ cosines
+    return torch.cat([_log(power.sum(-1, keepdim=True)), cepstrum[..., 1:]], -1)
 
 
 def _log(power: Tensor) -> Tensor:

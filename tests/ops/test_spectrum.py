@@ -230,3 +230,11 @@ def test_front_ends_are_the_same_on_cuda() -> None:
         assert torch.allclose(
             ops.log_spectrogram(sound, form), ops.log_spectrogram(sound.cuda(), form).cpu(), atol=1e-2
         )
+
+
+@pytest.mark.parametrize("form", [ops.MATCHING, ops.OPENL3])
+def test_columns_keep_their_digits_within_mixed_precision(form: ops.Spectrum) -> None:
+    sound = 3000 * torch.randn(2, form.rate_hz // 2, generator=torch.Generator().manual_seed(0))
+    exact, cepstrum = ops.log_spectrogram(sound, form), ops.mfcc(sound)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ops.log_spectrogram(sound, form), exact) and torch.equal(ops.mfcc(sound), cepstrum)
