@@ -6,6 +6,7 @@ sent, as pickles, so scheduler and workers must be trusted, and so must everybod
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import logging
 import secrets
@@ -34,7 +35,6 @@ _ANSWER_S = 15.0
 _WORKERS_S = 60.0
 _SEEN_S = 60.0
 _LOOK_S = 2.0
-_STARTS = 3
 _AHEAD = 4
 """Tasks that are sent to the cluster ahead of time, for each thread of its workers."""
 _LOST = -1
@@ -85,14 +85,18 @@ def _connected(address: str) -> Iterator[Client]:
 
 
 def _client(address: str) -> Client:
-    """A client of the scheduler at an address. Raises as `distributed.Client`, WorkError where it cannot be started."""
+    """A client of the scheduler at an address. Raises as `distributed.Client`."""
     from distributed import Client
 
-    for _ in range(_STARTS):
-        # Its thread must begin within 10 s, which on a machine that is very busy it may not.
-        with suppress(AssertionError):
-            return Client(address, timeout=_ANSWER_S, set_as_default=False)
-    raise WorkError("The client of Dask does not start here: this machine is too busy, start the same command again.")
+    # One that failed before ends when it is collected. While another one starts, it would wait for a lock that the
+    # start holds, and the start for it.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return Client(address, timeout=_ANSWER_S, set_as_default=False)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _require_workers(client: Client, address: str) -> None:
