@@ -108,9 +108,9 @@ def jitter_sound(sound: Tensor, jitter: SoundJitter, rate_hz: int) -> Tensor:
 
 def amplified(sound: Tensor, gain_db: Tensor) -> Tensor:
     """Sounds (B, ..., N) louder by gain_db (B,), but never beyond full scale: a gain that would clip is lowered."""
-    peak = sound.abs().flatten(1).amax(1).clamp(min=1e-6)
-    factor = torch.minimum(10 ** (gain_db.to(sound.device) / 20), (FULL_SCALE - 1) / peak)
-    return sound * _each(factor, sound)
+    peak, limit = sound.abs().flatten(1).amax(1).clamp(min=1e-6), FULL_SCALE - 1
+    factor = torch.minimum(10 ** (gain_db.to(sound.device) / 20), limit / peak)
+    return (sound * _each(factor, sound)).clamp(-limit, limit)  # rounding may pass it by a digit
 
 
 def tilted(sound: Tensor, tilt_db: Tensor, rate_hz: int) -> Tensor:
