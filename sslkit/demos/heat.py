@@ -39,11 +39,13 @@ class Found:
     border: black bars of the pictures, which the maps leave out. size_px: width and height of the pictures. heat,
     evidence: (h, w) float16 each, which is exact enough to be shown. peaks: the best place of each: `time_s` of the
     middle, `peak_xy` in pixels of the file's pictures, its similarity `score`, and `evidence`. clear: the highest
-    evidence and similarity of each. heard: whether there is any sound then.
+    evidence and similarity of each. heard: whether there is any sound then. judges: whether the evidence says how
+    probable a place is; else none is told.
     """
 
     border: Border
     size_px: tuple[int, int]
+    judges: bool = True
     heat: list[NDArray[np.float16]] = field(default_factory=list)
     evidence: list[NDArray[np.float16]] = field(default_factory=list)
     peaks: list[dict[str, Any]] = field(default_factory=list)
@@ -67,8 +69,12 @@ class Found:
             "time_s": round(time_s, 3),
             "peak_xy": [round(float(x * width), 1), round(float(y * height), 1)],
             "score": round(float(heat[row, column]), 4),
-            "evidence": round(float(evidence[row, column]), 4),
+            "evidence": round(float(evidence[row, column]), 4) if self.judges else None,
         }
+
+    def sure(self, number: int) -> str:
+        """How probable the best place of a moment is, in words."""
+        return f"{self.clear[number][0]:.0%}" if self.judges else ""
 
     def best(self) -> list[int]:
         """The maps with a sound, the clearest first."""
@@ -94,7 +100,7 @@ def draw(target: Path, scene: Scene, found: Found, best: list[int]) -> None:
                 still if maps is None or limits is None else _over(still[None], maps[number][None], limits, found)[0]
             )
             pictures.append(drawn)
-            captions.append(title or f"{found.peaks[number]['time_s']:.2f} s, {found.clear[number][0]:.0%}")
+            captions.append(title or f"{found.peaks[number]['time_s']:.2f} s {found.sure(number)}")
     target.write_bytes(write.png(picture.montage(pictures, captions, columns=len(chosen))))
 
 
@@ -162,6 +168,6 @@ def _overlaid(chunks: Iterator[Frames], fps: float, found: Found) -> Iterator[Fr
         which = order[np.abs(times[order][:, None] - moments).argmin(0)]
         seen += len(chunk)
         maps = np.stack([found.heat[i] if found.heard[i] else np.full_like(found.heat[i], scale[0]) for i in which])
-        texts = [f"{found.clear[i][0]:.0%}" if found.heard[i] else "silent" for i in which]
+        texts = [found.sure(i) if found.heard[i] else "silent" for i in which]
         height, width = (side - side % 2 for side in chunk.shape[1:3])
         yield from picture.labelled(_over(chunk, maps, scale, found)[:, :height, :width], texts)

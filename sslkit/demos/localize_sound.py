@@ -45,10 +45,10 @@ def localize_sound(
 
     `Result.fields`: `probability` that something seen makes what is heard, mean over the moments with a sound (None
     where a method cannot tell); `peak`, the best place of the clearest moment: `time_s`, `peak_xy` in pixels of the
-    file's pictures, `score`, its similarity on the method's scale, `evidence` 0 to 1; `frames`, the same of all moments
-    with a sound; `heard_share`, how many of all that are; `overlay`, the video with its maps. With `out`, a picture
-    <name>-sound.png of the clearest moments goes there, and with `overlay` that video, <name>-sound.mp4. Raises
-    WorkError for what cannot be read or has no sound, UserError for files in the way.
+    file's pictures, `score`, its similarity on the method's scale, `evidence` 0 to 1 (None where `probability` is);
+    `frames`, the same of all moments with a sound; `heard_share`, how many of all that are; `overlay`, the video with
+    its maps. With `out`, a picture <name>-sound.png of the clearest moments goes there, and with `overlay` that video,
+    <name>-sound.mp4. Raises WorkError for what cannot be read or has no sound, UserError for files in the way.
     """
     began = time.perf_counter()
     targets = _targets(scene, out, overlay)
@@ -128,7 +128,7 @@ def _targets(scene: Scene, out: Path | None, overlay: bool) -> dict[str, Path]:
 def _found(scene: Scene, finder: Finder, progress: Progress | None) -> Found:
     cut, border, size_px = finder.cut, *_seen(scene, finder.cut)
     found, sound, windows = (
-        Found(border, size_px),
+        Found(border, size_px, cut.judges),
         Sound(pieces(scene, cut.rate_hz), cut.rate_hz),
         _windows(scene, cut, border),
     )

@@ -357,7 +357,7 @@ def _in_words(heard: Sequence[Heard], of_all: Together, settings: SyncSettings) 
     if "beyond the range" in said:
         return f"the sound is off by {reach_s:.1f} s, the end of the range, or by more: raise --reach-frames"
     if said & {"unsure", "speaks"}:
-        return f"it is not sure whether a face moves with this sound within {reach_s:.1f} s"
+        return f"it is not certain whether a face moves with this sound within {reach_s:.1f} s"
     return f"no face moves with this sound within {reach_s:.1f} s"
 
 

@@ -185,12 +185,15 @@ def captioned(picture: Picture, text: str, size_px: int = 12) -> Picture:
 
 
 def labelled(frames: Tensor | NDArray[Any], texts: Sequence[str]) -> Picture:
-    """Frames (T, H, W, 3) with one text each on a darkened strip along the bottom; the size stays as it is."""
+    """Frames (T, H, W, 3) with one text each on a darkened strip along the bottom; the size stays as it is.
+
+    A frame whose text is empty stays as it is, too.
+    """
     marked = _array(frames).copy()
     height, width = marked.shape[1:3]
     size_px = max(8, round(min(height, width) / 18))
     strip = min(height, round(size_px * 1.7))
-    for text in dict.fromkeys(texts):
+    for text in dict.fromkeys(filter(None, texts)):
         here = np.array([other == text for other in texts])
         mask = Image.new("L", (width, strip), 0)
         fitting = _fitting(text, width - size_px, size_px)

@@ -87,7 +87,7 @@ def test_a_curve_that_says_little_is_unsure(tmp_path) -> None:
 
     for nearly in ({"sure": 1.2 * confidence}, {"sure": 2 * confidence, "enough_rows": FRAMES}):
         verdict, offset_s, note = said(**nearly)
-        assert (verdict, offset_s) == ("unsure", None) and "not sure whether a face moves with this sound" in note
+        assert (verdict, offset_s) == ("unsure", None) and "not certain whether a face moves with this sound" in note
     verdict, offset_s, note = said(sure=2 * confidence)
     assert (verdict, offset_s) == ("not this voice", None) and "no face moves with this sound within 0.6 s" in note
 

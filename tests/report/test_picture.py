@@ -120,6 +120,7 @@ def test_labelled_keeps_size_and_writes_only_on_the_strip():
     np.testing.assert_array_equal(shown[:, :46], frames[:, :46])
     np.testing.assert_array_equal(shown[0], shown[2])
     assert (shown[0] != shown[1]).any()
+    np.testing.assert_array_equal(picture.labelled(frames, ["", "", "one"])[:2], frames[:2])
     assert (frames == 90).all()
 
 
