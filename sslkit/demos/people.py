@@ -128,14 +128,21 @@ class _Watched:
             return
         boxes = track.along(part)[begin - track.start : end - track.start] * scale
         self._held.append(faces.crops(chunk[begin - first : end - first], boxes, side_px, part))
-        if sum(map(len, self._held)) >= self._before + _JUDGED_FRAMES + _SLACK_FRAMES:
+        if end == track.end:
+            self._end()
+        elif sum(map(len, self._held)) >= self._before + _JUDGED_FRAMES + _SLACK_FRAMES:
             self._judge(_SLACK_FRAMES)
 
     def vectors(self) -> Tensor:
         """Those of the whole track."""
+        self._end()
+        return torch.cat(self._found) if self._found else torch.zeros(0, 1)
+
+    def _end(self) -> None:
+        """Judge what is left and let go of its frames: a film has thousands of tracks."""
         if sum(map(len, self._held)) >= WINDOW_FRAMES:
             self._judge(0)
-        return torch.cat(self._found) if self._found else torch.zeros(0, 1)
+        self._held = []
 
     def _judge(self, after: int) -> None:
         clip = np.concatenate(self._held)

@@ -134,7 +134,7 @@ def test_a_face_that_is_found_to_speak_is_not_told_to_be_anothers_as_well(tmp_pa
     assert [one["verdict"] for one in told.fields["tracks"]] == ["unsure", "not this voice"]
     assert [one["offset_s"] for one in told.fields["tracks"]] == [None, None]
     said = "\n".join(told.record()["notes"])
-    assert "not sure whether a face moves" in said and "no face moves" not in said
+    assert "not certain whether a face moves" in said and "no face moves" not in said
     assert "faces that speak at times, though all of their track gives no sure offset: face 0." in said
     assert "1 of 2 faces speaks: face 0 for 1" in said
 
