@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sslkit.data.dataset import Dataset
 from sslkit.engine.validate import Validation, validate
+from sslkit.errors import UserError
 from sslkit.evals.base import interval
 from sslkit.tasks.base import Task
 from sslkit.types import Result
@@ -29,7 +30,7 @@ CLIPS = 3
 def evaluate(task: Task, dataset: Dataset, device: torch.device, workers: int = 0, batch: int = 16) -> Result:
     """Pretext accuracy of a trained task on a split: one row for "all", then one a label.
 
-    Raises ValueError for a task that is not a classification.
+    Raises ValueError for a task that is not a classification, UserError for data about which it asks nothing.
     """
     began = time.perf_counter()
     reads = task.reads().but(clips=CLIPS, start="spread")
@@ -38,9 +39,11 @@ def evaluate(task: Task, dataset: Dataset, device: torch.device, workers: int = 
         raise ValueError("a task without classes has no pretext accuracy")
     label = torch.tensor([entry.label for entry in dataset.entries])[found.sample]
     names = dict(enumerate(dataset.info.classes))
-    groups = [("all", torch.ones_like(label, dtype=torch.bool))]
-    groups += [(name, label == number) for number, name in names.items() if bool((label == number).any())]
-    rows = [_row(name, chosen, found) for name, chosen in groups]
+    asked = found.target >= 0  # of silence, for instance, nothing is asked
+    groups = [("all", asked), *((name, asked & (label == number)) for number, name in names.items())]
+    rows = [_row(name, chosen, found) for name, chosen in groups if bool(chosen.any())]
+    if not rows:
+        raise UserError(f"Nothing is asked about the {dataset.split} split: it may be silent or black.")
     return Result(
         name=f"pretext task on the {dataset.split} split of {', '.join(str(f) for f in dataset.info.folders)}",
         fields={

@@ -8,6 +8,7 @@ faces were; boxes between are interpolated; after the median a mean of 5 frames 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -89,7 +90,7 @@ class Looker:
 
     def _looked(self, picture: Frames, scale: float) -> Boxes:
         now, (before, known) = self._next, self._found[-1] if self._found else (0, np.zeros((0, 5), np.float32))
-        another_shot = any(before < cut <= now for cut in self._cuts)
+        another_shot = bisect_right(self._cuts, now) > bisect_right(self._cuts, before)
         if len(known) and now < self._everywhere and not another_shot:
             boxes = self._find(picture, _scaled(known, 1 / scale))
             if len(boxes) == len(known):
