@@ -47,7 +47,7 @@ class SyncSettings:
     sure: confidence from which an answer is given. unsure: share of it from which a face may belong to the sound, and
     enough_rows: distances that it takes to say that it does not. By them, with the weights that ship, 3 of 27 training
     clips are told not to be heard where they are, and 73 % of voices of others are. near_frames: offsets up to this
-    are in sync.
+    are in sync. strays: share of what is spoken that may say another offset than the rest, which is then still given.
     """
 
     reach_frames: int = 15

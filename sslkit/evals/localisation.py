@@ -203,10 +203,10 @@ def _cases(
     audible, found = (level_db(sound) >= _SILENT_DB).tolist(), []
     for number, start_s in enumerate(windows):
         time_s = start_s + middle_s
-        boxes, votes = sources_at(truth, time_s, reads.sound_s, meta["border"]) if truth else ([], 1)
+        boxes, votes = sources_at(truth, time_s, reads.sound_s, meta.get("border", (0, 0, 0, 0))) if truth else ([], 1)
         if not boxes or not audible[number]:
             continue
-        if meta["camera"] is not None or meta["boxes"] is not None:
+        if meta.get("camera") is not None or meta.get("boxes") is not None:
             raise UserError(
                 f"The pictures of {entry.key} were stabilised or cut to a face, so that the boxes of what sounds are "
                 "elsewhere: prepare the data without stabilise and faces."
