@@ -108,7 +108,8 @@ class ProbeRecipe(_Block):
     layers: which; none named means all. pool: how a feature map is reduced to at most `pool_dims` numbers. svm_costs,
     weight_decays: the settings that are tried on the held-out `val_share` of train. clips: windows averaged over a
     sample. silence_db: level under full scale below which a window of sound is passed over. first: how many of the
-    nearest count, for "senses". dubbed: name of the folder in whose videos another voice is heard, for "sync".
+    nearest count, for "senses". For "sync", dubbed: name of the folder in whose videos another voice is heard; moved:
+    frames by which the sound of each file is moved, too, to ask `sslkit sync` from end to end.
     """
 
     name: str = ""
@@ -141,6 +142,7 @@ class ProbeRecipe(_Block):
     silence_db: float = -60.0
     first: int = Field(30, gt=0)
     dubbed: str = ""
+    moved: tuple[int, ...] = ()
 
 
 class FinetuneRecipe(_Block):

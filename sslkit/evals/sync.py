@@ -71,15 +71,24 @@ class _Answers:
     share: Tensor
 
 
-def evaluate(init: str, clips: Sequence[Clip], sure: float, dubbed: Sequence[Clip] = ()) -> list[Row]:
+@dataclass(frozen=True)
+class Sure:
+    """answer: confidence from which an answer is given. denial: below it a face is said not to be whose voice it is."""
+
+    answer: float
+    denial: float
+
+
+def evaluate(init: str, clips: Sequence[Clip], sure: Sure, dubbed: Sequence[Clip] = ()) -> list[Row]:
     """One row for each group and number of frames, {"init", "group", "metric", "frames", "value", "clips"}.
 
-    sure: confidence from which an answer is given. dubbed: clips in which another voice is heard. metric: in percent
+    dubbed: clips in which another voice is heard. metric: in percent
     "near_accuracy"; "at_ends", how often the curve is lowest at an end of the range; "error_histogram", of each "error"
     in frames, "beyond" 15 and "not found"; "answer_histogram", of each "answer", the ends too; "auc" of confidence
     against another sound, "beyond_auc" against the own beyond the range; "answered", "other_refused" and
-    "beyond_refused", how often own sound gets an answer and these do not. Also "mean_error_ms", of answers found;
-    "own_offset", of single clips, in frames. Raises WorkError when no clip is long enough.
+    "beyond_refused", how often own sound gets an answer and these do not; "own_denied" and "other_denied", how often
+    a face is said not to be whose voice is heard. Also "mean_error_ms", of answers found; "own_offset", of single
+    clips, in frames. Raises WorkError when no clip is long enough.
     """
     groups = {group: [clip for clip in clips if clip.group == group] for group in sorted({c.group for c in clips})}
     if len(groups) > 1:
@@ -110,7 +119,7 @@ def evaluate(init: str, clips: Sequence[Clip], sure: float, dubbed: Sequence[Cli
 def in_short(rows: Sequence[Row]) -> list[Row]:
     """The rows that a table on a terminal has room for: no histogram, no single clip, some numbers of frames."""
     kept = [row for row in rows if row["metric"] != "own_offset" and not row["metric"].endswith("_histogram")]
-    return [row for row in kept if row["frames"] in _IN_SHORT.get(row["metric"], ("all",))]
+    return [row for row in kept if row["frames"] in _IN_SHORT.get(row["metric"], ("all", "file"))]
 
 
 def measurable(clip: Clip) -> bool:
@@ -235,7 +244,7 @@ def _sound_beyond(clip: Clip) -> float | None:
 
 
 def _separation(
-    init: str, group: str, own: Sequence[float | None], others: Sequence[float | None], sure: float, kind: str = ""
+    init: str, group: str, own: Sequence[float | None], others: Sequence[float | None], sure: Sure, kind: str = ""
 ) -> list[Row]:
     """ROC AUC of confidence, and how often it is enough; nothing where there is only one kind."""
     sides = [torch.tensor([score for score in side if score is not None]) for side in (own, others)]
@@ -243,8 +252,14 @@ def _separation(
     if not count or not len(sides[1]):
         return []
     auc = roc_auc(torch.cat(sides).abs(), torch.arange(count + len(sides[1])) < count)
-    answered, refused = (sides[0] >= sure).double().mean() * 100, (sides[1] < sure).double().mean() * 100
-    measured = {"auc": auc, "answered": float(answered), "other_refused": float(refused)}
+    answered, refused = _percent(sides[0] >= sure.answer), _percent(sides[1] < sure.answer)
+    denied = [_percent(side.abs() < sure.denial) for side in sides]
+    measured = {"auc": auc, "answered": answered, "other_refused": refused}
+    measured |= {"own_denied": denied[0], "other_denied": denied[1]}
     if kind:  # how often own sound gets an answer was told
-        measured = {f"{kind}_auc": auc, f"{kind}_refused": float(refused)}
+        measured = {f"{kind}_auc": auc, f"{kind}_refused": refused}
     return [_row(init, group, metric, value, "all", count) for metric, value in measured.items()]
+
+
+def _percent(which: Tensor) -> float:
+    return 100 * float(which.double().mean())

@@ -12,7 +12,9 @@ from sslkit.demos.sync import SyncSettings
 from sslkit.demos.watchers import Opening, Watcher
 from sslkit.errors import SslkitError, UserError, WorkError
 from sslkit.evals import sync as evaluation
+from sslkit.jobs import moved as files
 from sslkit.jobs.data import Progress
+from sslkit.jobs.moved import Asked
 from sslkit.jobs.watchers import Method, blanks, shipped, sure_from, trained
 from sslkit.jobs.watchers import used as told
 from sslkit.media import detectors, read
@@ -29,13 +31,15 @@ def offsets_measured(
     device: str = "auto",
     progress: Progress | None = None,
     dubbed: str = "",
+    moved: Sequence[int] = (),
 ) -> Result:
     """How often known offsets of sound are found in the videos below some folders, by runs of lip_sync and by controls.
 
     A run may also be the file of the released SyncNet. Without a run by the weights that come with the package. Beside
     them stand the same networks with random weights, and cca. Groups are the folders of the files. dubbed: name of one
-    of the folders `on`, in whose videos another voice is heard. Videos that cannot be read, or in which nobody is seen
-    and heard, are skipped, and the result tells which. Raises WorkError when nothing is left.
+    of the folders `on`, in whose videos another voice is heard. moved: frames by which the sound of the other files is
+    moved as well, to ask `sslkit sync` from end to end, see `sslkit.jobs.moved`. Videos that cannot be read, or in
+    which nobody is seen and heard, are skipped, and the result tells which. Raises WorkError when nothing is left.
     """
     began = time.perf_counter()
     videos = [(folder, path) for folder in map(Path, on) for path in media_files(folder) if _is_video(path)]
@@ -50,6 +54,7 @@ def offsets_measured(
     weights = {**sources, **dict.fromkeys(untrained, Path(_UNTRAINED))}
     clips: dict[str, list[evaluation.Clip]] = {init: [] for init in watchers}
     used, skipped, find = [], [], detectors.finder()
+    answers: dict[str, list[Asked]] = {init: [] for init in sources}
     for number, (folder, path) in enumerate(videos):
         if progress:
             progress(number, len(videos), path.name)
@@ -62,16 +67,20 @@ def offsets_measured(
         used.append({"input": str(path), "frames": len(found[_CCA].sight)})
         for init, clip in found.items():
             clips[init].append(clip)
+        if moved and group != dubbed:
+            for init, run in sources.items():
+                answers[init] += files.asked(path, group, moved, run, device)
     if all(clip.group == dubbed for clip in clips[_CCA]):
         reasons = dict.fromkeys(one["error"] for one in skipped)
         raise WorkError(f"None of the {len(videos)} videos can be measured. {' '.join(list(reasons)[:_REASONS])}")
     rows = []
     for init, watcher in watchers.items():
-        sure = sure_from(watcher, _method(init))
+        sure = _surely(watcher, init)
         own = [clip for clip in clips[init] if clip.group != dubbed]
         rows += evaluation.evaluate(init, own, sure, [clip for clip in clips[init] if clip.group == dubbed])
     groups = dict.fromkeys(row["group"] for row in rows if row["metric"] == "near_accuracy")
     figures = evaluation.main_figures(next(iter(networks)), rows)
+    rows += [row for init, said in answers.items() for row in files.rows(init, said)]
     rows += [*evaluation.always_zero(list(groups)), *evaluation.published()]
     return Result(
         name=f"offsets of sound in {', '.join(path.name for path in map(Path, on))}",
@@ -84,6 +93,7 @@ def offsets_measured(
             "networks": [
                 {"init": init, **told(watcher, _method(init), weights.get(init))} for init, watcher in watchers.items()
             ],
+            "moved": {init: files.told(said) for init, said in answers.items() if said},
             "used": len(used),
             "skipped": skipped,
             "clips": used,
@@ -113,6 +123,12 @@ def _named(runs: Sequence[Path]) -> dict[str, Path | None]:
 
 def _method(init: str) -> Method:
     return "cca" if init == _CCA else "lip-sync"
+
+
+def _surely(watcher: Watcher, init: str) -> evaluation.Sure:
+    """The confidences by which `sslkit sync` answers and denies."""
+    answer = sure_from(watcher, _method(init))
+    return evaluation.Sure(answer, SyncSettings().unsure * answer)
 
 
 def _clips(

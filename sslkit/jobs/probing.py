@@ -140,7 +140,8 @@ def _duets(asked: _Asked) -> Result:
 
 
 def _offsets(asked: _Asked) -> Result:
-    return offsets_measured(asked.runs, asked.on, str(asked.device), asked.progress, asked.recipe.dubbed)
+    dubbed, moved = asked.recipe.dubbed, asked.recipe.moved
+    return offsets_measured(asked.runs, asked.on, str(asked.device), asked.progress, dubbed, moved)
 
 
 def _across(asked: _Asked) -> Result:

@@ -8,7 +8,7 @@ import torch
 from sslkit.errors import WorkError
 from sslkit.evals import sync
 
-SURE = 20.0
+SURE = sync.Sure(answer=20.0, denial=14.0)
 
 
 def clip(name: str, frames: int = 120, late: int = 0, noise: float = 0.3, seed: int = 0) -> sync.Clip:
@@ -34,6 +34,7 @@ def test_all_offsets_are_found_where_sound_follows_pictures() -> None:
     rows = sync.evaluate("ours", [clip("a.mp4"), clip("b.mp4", seed=1)], SURE)
     assert value(rows, "near_accuracy") == value(rows, "near_accuracy", 75) == 100
     assert value(rows, "auc") == value(rows, "answered") == value(rows, "other_refused") == 100
+    assert value(rows, "own_denied") == 0 and value(rows, "other_denied") == 100
     # 88 of the 120 frames have all offsets
     assert {row["frames"] for row in rows} == {5, 7, 9, 10, 11, 13, 15, 25, 50, 75, "all"}
     assert value(rows, "own_offset", group="a.mp4") == 0
