@@ -32,13 +32,16 @@ def arrow(
 ) -> Iterator[Result]:
     """Forwards or backwards? One result a video; one that cannot be judged gives a result with an error.
 
-    With `overlay`, a page with stills of them, arrow.html, is written when the last video is done, or work is stopped.
+    With `overlay`, a page with stills of them, arrow.html, is written when the last video is done, or work is stopped;
+    UserError is raised where there is one already.
     """
     learner, run, match = loaded(weights)
     if run.recipe.task != "arrow_of_time":
         raise UserError(f"{weights} learnt {run.recipe.task}; sslkit arrow needs a run of arrow_of_time.")
     chosen, settings = pick(device), _arrow_settings(run, learner)
     folder = out or Path("runs") / "arrow"
+    if overlay:
+        pages.free(folder, "arrow.html")
     done: list[Result] = []
     try:
         for video in videos:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -149,6 +150,38 @@ def files(root: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterat
             yield from files(Path(entry.path), above | {here})
         else:
             yield Path(entry.path)
+
+
+def listed(
+    path: Path, layout: str, columns: Sequence[str], one: str, wrong_with: Callable[[dict[str, str]], Iterable[str]]
+) -> list[tuple[int, dict[str, str]]]:
+    """(number of the line, what it says by column) of each line of a CSV file that has these columns and maybe others.
+
+    one: what a line is. wrong_with: what is wrong with a line that has all columns. Raises UserError for a file without
+    them or without lines, and with all bad lines at once.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"The layout {layout} expects a CSV file, but {path} is {'a folder' if path.exists() else 'missing'}."
+        )
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        if not set(columns) <= set(rows.fieldnames or ()):
+            raise UserError(
+                f"The layout {layout} expects the columns {', '.join(columns)} in {path}, but its first line is "
+                f"{','.join(rows.fieldnames or ['empty'])!r}."
+            )
+        found = [(rows.line_num, row) for row in rows]
+    if not found:
+        raise UserError(f"The layout {layout} expects one {one} a line in {path}, but found only the column names.")
+    bad = []
+    for number, row in found:
+        cut_short = any(row[name] is None for name in columns)
+        reasons = ["it has too few columns"] if cut_short else wrong_with(row)
+        bad += [f"line {number}: {reason}" for reason in reasons]
+    if bad:
+        raise problems(layout, path, bad)
+    return found
 
 
 def clip_of(found: Mapping[str, Path], video: str, start_s: float, end_s: float) -> Path | None:

@@ -12,14 +12,13 @@ top, right, bottom] each, and `sounds`, each of which is heard all the time. `bo
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sslkit.data.layouts.base import SOUNDS, Item, is_image, problems
+from sslkit.data.layouts.base import SOUNDS, Item, is_image, listed, problems
 from sslkit.data.settings import PrepareSettings
 from sslkit.errors import UserError, WorkError
 from sslkit.media import read
@@ -54,7 +53,7 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
     path = Path(source)
     if settings.stabilise or settings.faces != "none":
         raise UserError("The layout boxes needs pictures in which things are where they were: no stabilise, no faces.")
-    lines = _lines(path)
+    lines = [_line(number, row) for number, row in listed(path, "boxes", _COLUMNS, "box", _reasons)]
     clips: dict[_Clip, list[_Line]] = {}
     for line in lines:
         clips.setdefault(line.clip, []).append(line)
@@ -70,27 +69,6 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
     return (_item(path.parent, of_clip, known) for of_clip in clips.values())
 
 
-def _lines(path: Path) -> list[_Line]:
-    if not path.is_file():
-        raise UserError(
-            f"The layout boxes expects a CSV file, but {path} is {'a folder' if path.exists() else 'missing'}."
-        )
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if not set(_COLUMNS) <= set(rows.fieldnames or ()):
-            raise UserError(
-                f"The layout boxes expects the columns {', '.join(_COLUMNS)} in {path}, but its first line is "
-                f"{','.join(rows.fieldnames or ['empty'])!r}."
-            )
-        found = [(rows.line_num, row) for row in rows]
-    if not found:
-        raise UserError(f"The layout boxes expects one box a line in {path}, but found only the column names.")
-    bad = [f"line {number}: {why}" for number, row in found for why in _reasons(row)]
-    if bad:
-        raise problems("boxes", path, bad)
-    return [_line(number, row) for number, row in found]
-
-
 def _line(number: int, row: dict[str, str]) -> _Line:
     start_s, end_s = (float(row[name]) if row[name].strip() else None for name in ("start_s", "end_s"))
     box = tuple(float(row[side]) for side in _SIDES)
@@ -103,9 +81,6 @@ def _split(row: dict[str, str]) -> str:
 
 def _reasons(row: dict[str, str]) -> Iterator[str]:
     """What is wrong with a line, whatever its file holds."""
-    if any(row[name] is None for name in _COLUMNS):
-        yield "it has too few columns"
-        return
     name = Path(row["file"])
     if is_image(name) or name.suffix.lower() in SOUNDS:
         yield f"{row['file']!r} is no video"

@@ -6,14 +6,13 @@ file. Label empty: none. Further columns are ignored.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from sslkit.data.layouts.base import Item, problems
+from sslkit.data.layouts.base import Item, listed
 from sslkit.data.settings import PrepareSettings
-from sslkit.errors import UserError
 
 OPTIONS: tuple[str, ...] = ()
 _COLUMNS = ("file", "split", "start_s", "end_s", "label")
@@ -22,25 +21,8 @@ _COLUMNS = ("file", "split", "start_s", "end_s", "label")
 def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
     """Every segment, in the order of the file. Raises UserError with all bad lines at once."""
     path = Path(source)
-    if not path.is_file():
-        raise UserError(
-            f"The layout segments expects a CSV file, but {source} is {'a folder' if path.exists() else 'missing'}."
-        )
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        missing = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
-        if missing:
-            raise UserError(
-                f"The layout segments expects the columns {', '.join(_COLUMNS)} in {path}, but its first line is "
-                f"{','.join(rows.fieldnames or ['empty'])!r}."
-            )
-        read = [(rows.line_num, row) for row in rows]
-    if not read:
-        raise UserError(f"The layout segments expects one segment a line in {path}, but found only the column names.")
-    bad = [f"line {line}: {reason}" for line, row in read for reason in _reasons(path.parent, row)]
-    if bad:
-        raise problems("segments", path, bad)
-    return (_item(path.parent, line, row) for line, row in read)
+    rows = listed(path, "segments", _COLUMNS, "segment", partial(_reasons, path.parent))
+    return (_item(path.parent, line, row) for line, row in rows)
 
 
 def _item(root: Path, line: int, row: dict[str, str]) -> Item:
@@ -58,9 +40,6 @@ def _item(root: Path, line: int, row: dict[str, str]) -> Item:
 
 
 def _reasons(root: Path, row: dict[str, str]) -> Iterator[str]:
-    if any(row[name] is None for name in _COLUMNS):
-        yield "it has too few columns"
-        return
     if not (root / row["file"]).is_file():
         yield f"there is no file {row['file']!r}"
     if row["split"] not in ("train", "val", "test"):
