@@ -38,7 +38,7 @@ class Sample:
 
     frames: (clips, T, H, W, 3) uint8 RGB. flow: (clips, T, 2, H, W) uint8, clips doubled by `Reads.backward`.
     sound: (clips, N) or (clips, 2, N) int16. start_s: of each window in its prepared clip. index: position in the
-    split. bars: see `Entry`. source: a number of the file that it was cut from.
+    split. bars: see `Entry`. source: a number of the recording that it was cut from.
     """
 
     index: int
@@ -144,7 +144,7 @@ class Dataset:
             self._flow(entry, first, reads) if reads.flow else None,
             self._sound(entry, starts, reads) if reads.sound_s else None,
             entry.bars,
-            zlib.crc32(f"{entry.shard.parent}/{entry.source or entry.key}".encode()),
+            zlib.crc32(f"{entry.shard.parent}/{entry.group or entry.source or entry.key}".encode()),
         )
 
     def member(self, index: int, extension: str) -> bytes:

@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -178,13 +178,22 @@ def anywhere(flag: bool) -> bool:
 
 
 def mean(values: Mapping[str, float]) -> dict[str, float]:
-    """Average of each value over the processes, which must all hold the same names."""
-    if not _grouped() or not values:
+    """Average of each value over those processes that hold it, as one that asked nothing may not; all must ask."""
+    if not _grouped():
         return dict(values)
-    shared = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64)
-    dist.all_reduce(shared)
-    averages = dict(zip(sorted(values), (shared / world()).tolist(), strict=True))
-    return {name: averages[name] for name in values}
+    held: list[Mapping[str, float] | None] = [None] * world()
+    dist.all_gather_object(held, dict(values))
+    everyone = [one for one in held if one is not None]
+    names = dict.fromkeys(name for one in (values, *everyone) for name in one)
+    found = {name: [one[name] for one in everyone if name in one] for name in names}
+    return {name: sum(some) / len(some) for name, some in found.items()}
+
+
+def share(tensors: Iterable[Tensor]) -> None:
+    """Give every process the values that process 0 has in these, in place; all must ask, with tensors of one shape."""
+    if _grouped():
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
 
 
 @contextlib.contextmanager

@@ -68,7 +68,8 @@ def fit(
     bit. Every `plan.validate_steps`, and at the end, the state is saved and `validate` is called (in the main process
     only). SIGINT and SIGTERM save the state after the step, then raise KeyboardInterrupt; one process alone gives up a
     step that takes long, and saves the state before it. Several processes end with the weights that one would, to
-    rounding, but for what the network itself draws at random (dropout).
+    rounding, but for what the network itself draws at random (dropout) and for babble, which is that of the sounds at
+    hand. The parts of `accumulate` count alike, however much is asked in each.
 
     Raises WorkError for a loss that is not finite, naming the step and the samples, for memory that does not suffice,
     and whatever the feed raises.
@@ -95,6 +96,8 @@ def fit(
         if start == 0:
             with interrupt.at_once():
                 task.before_training(feed.sweep)
+            # What was fitted need not come out the same to the last digit, or of the same sign, on every host.
+            distributed.share(task.state_dict().values())
         if validate and _unjudged(run, start, plan):
             last = _judge(validate, task, run, start, interrupt, alarms)
         for step in range(start, plan.steps):
@@ -133,7 +136,7 @@ def _gradients(model: nn.Module, task: Task, batch: Batch, step: int, plan: Plan
     # Dropout draws from torch's global generator: seeded for the step, a resumed run needs no stored state.
     torch.manual_seed(int(Draw(plan.seed, step, rank, stream="network").integers(high=2**63 - 1)))
     model.zero_grad(set_to_none=True)
-    sums: dict[str, Tensor] = {}
+    told: dict[str, list[Tensor]] = {}
     for number, part in enumerate(parts(plan, rank)):
         rows = batch.map(partial(_rows, first=number * part.rows, count=part.rows))
         views = task.views(rows, Draw(plan.seed, step, part=part))
@@ -142,8 +145,9 @@ def _gradients(model: nn.Module, task: Task, batch: Batch, step: int, plan: Plan
                 answer: Answer = model(views)
             (answer.loss / plan.accumulate).backward()  # type: ignore[no-untyped-call]
         for name, value in {"loss": answer.loss, **answer.logs}.items():
-            sums[name] = sums.get(name, 0) + value.detach().double() / plan.accumulate
-    return sums
+            told.setdefault(name, []).append(value.detach().double())
+    # A part that asks nothing has a loss of 0, and no accuracy.
+    return {name: torch.stack(values).mean() for name, values in told.items()}
 
 
 def _rows(tensor: Tensor, first: int, count: int) -> Tensor:

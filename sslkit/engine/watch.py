@@ -41,7 +41,7 @@ class Averages:
     def state(self) -> dict[str, Any]:
         """Plain values from which `load` continues exactly; averaged over processes."""
         sums = {name: float(value) for name, value in self._sums.items()}
-        return {"sums": distributed.mean(sums), "weights": dict(self._weights)}
+        return {"sums": distributed.mean(sums), "weights": distributed.mean(self._weights)}
 
     def load(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Continue from a `state`."""

@@ -3,7 +3,8 @@
 Source: Owens and Efros, "Audio-visual scene analysis with self-supervised multisensory features", ECCV 2018; code
 andrewowens/multisensory.
 Departures: the sound is brought to the length of the pictures by adaptive pooling, which is the same each time, in
-place of fractional pooling; without a sound, what it would add is zero; `still`.
+place of fractional pooling; without a sound, what it would add is zero; batch norm forgets
+sooner, and is not renormalised; weights begin as PyTorch has it; `still`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslkit.models.pixels import Normalise
 from sslkit.models.trunk import Trunk
 from sslkit.ops.sound import companded
 from sslkit.types import Reads
 
 Stride = tuple[int, int, int]
+_HALF = 127.5
+"""Gray levels: pictures are brought to -1 to 1."""
+_EPS = 1e-3
 
 
 class Multisensory(Trunk):
@@ -48,27 +51,28 @@ class Multisensory(Trunk):
         }  # fmt: skip
         self.takes = Reads(frames=frames, fps=fps)
         self.crop_px = side_px
-        self.normalise, self.still = Normalise(), still
-        self.front_end = self.normalise.constants() | {"mu_law": [255.0], "still": [still]}
+        self.still = still
+        self.front_end = {"mean": [_HALF], "std": [_HALF], "mu_law": [255.0], "still": [still]}
         base = max(4, round(64 * width))
         self.widths = {
             "conv1": base, "res2": base, "fused": 2 * base, "res3": 2 * base, "res4": 4 * base, "res5": 8 * base
         }  # fmt: skip
         self.first = nn.Sequential(
-            nn.Conv3d(3, base, (5, 7, 7), 2, (2, 3, 3), bias=False), nn.BatchNorm3d(base), nn.ReLU()
+            nn.Conv3d(3, base, (5, 7, 7), 2, (2, 3, 3), bias=False), nn.BatchNorm3d(base, _EPS), nn.ReLU()
         )
         self.see = nn.Sequential(_Residual3d(base, base), _Residual3d(base, base, (2, 2, 2)))
         self.hear = nn.Sequential(
-            nn.Conv1d(channels, base, 65, 4, 32, bias=False), nn.BatchNorm1d(base), nn.ReLU(), nn.MaxPool1d(4),
+            nn.Conv1d(channels, base, 65, 4, 32, bias=False), nn.BatchNorm1d(base, _EPS), nn.ReLU(), nn.MaxPool1d(4),
             _Residual1d(base, 2 * base), _Residual1d(2 * base, 2 * base), _Residual1d(2 * base, 4 * base),
         )  # fmt: skip
         self.matched = nn.Sequential(
-            nn.Conv1d(4 * base, 2 * base, 3, padding=1, bias=False), nn.BatchNorm1d(2 * base), nn.ReLU()
+            nn.Conv1d(4 * base, 2 * base, 3, padding=1, bias=False), nn.BatchNorm1d(2 * base, _EPS), nn.ReLU()
         )
         self.fuse = nn.Sequential(
-            nn.Conv3d(3 * base, 8 * base, 1, bias=False), nn.BatchNorm3d(8 * base), nn.ReLU(),
-            nn.Conv3d(8 * base, 2 * base, 1, bias=False), nn.BatchNorm3d(2 * base),
+            nn.Conv3d(3 * base, 8 * base, 1, bias=False), nn.BatchNorm3d(8 * base, _EPS), nn.ReLU(),
+            nn.Conv3d(8 * base, 2 * base, 1, bias=False),
         )  # fmt: skip
+        self.fused_norm = nn.BatchNorm3d(2 * base, _EPS)
         self.later = nn.ModuleDict(
             {
                 "res3": nn.Sequential(*(_Residual3d(2 * base, 2 * base) for _ in range(2))),
@@ -101,14 +105,14 @@ class Multisensory(Trunk):
         spread = heard[..., None, None].expand(-1, -1, -1, *seen.shape[3:])
         # As published: what passes by the fusion is the pictures, and the last channels of the sound.
         past = torch.cat([seen, spread[:, seen.shape[1] :]], 1)
-        x = F.relu(self.fuse(torch.cat([seen, spread], 1)) + past)
+        x = F.relu(self.fused_norm(self.fuse(torch.cat([seen, spread], 1)) + past))
         maps = {"fused": x}
         for name, stage in self.later.items():
             x = maps[name] = stage(x)
         return maps
 
     def _layers(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        pictures = self.normalise(raw.flatten(0, 1)).reshape(raw.shape).transpose(1, 2)
+        pictures = (raw.float() / _HALF - 1).transpose(1, 2)
         pictures = pictures - (1 - self.still) * pictures.mean(2, keepdim=True)
         conv1 = self.first(pictures)
         return conv1, self.see(F.max_pool3d(conv1, (1, 3, 3), (1, 2, 2), (0, 1, 1)))
@@ -120,11 +124,12 @@ class _Residual3d(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: Stride = (1, 1, 1)) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv3d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm3d(outputs), nn.ReLU(),
+            nn.Conv3d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm3d(outputs, _EPS), nn.ReLU(),
             nn.Conv3d(outputs, outputs, 3, 1, 1, bias=False),
         )  # fmt: skip
-        self.past = nn.Identity() if inputs == outputs else nn.Conv3d(inputs, outputs, 1, bias=False)
-        self.stride, self.norm = stride, nn.BatchNorm3d(outputs)
+        widened = nn.Sequential(nn.Conv3d(inputs, outputs, 1, bias=False), nn.BatchNorm3d(outputs, _EPS))
+        self.past = nn.Identity() if inputs == outputs else widened
+        self.stride, self.norm = stride, nn.BatchNorm3d(outputs, _EPS)
 
     def forward(self, x: Tensor) -> Tensor:
         """Batch norm stands after the sum."""
@@ -138,11 +143,13 @@ class _Residual1d(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv1d(inputs, outputs, 15, 4, 7, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(),
+            nn.Conv1d(inputs, outputs, 15, 4, 7, bias=False), nn.BatchNorm1d(outputs, _EPS), nn.ReLU(),
             nn.Conv1d(outputs, outputs, 15, 1, 7, bias=False),
         )  # fmt: skip
-        self.past = nn.Conv1d(inputs, outputs, 1, 4, bias=False)
-        self.norm = nn.BatchNorm1d(outputs)
+        # As published, one whose width stays is not convolved on its way past.
+        widened = nn.Sequential(nn.Conv1d(inputs, outputs, 1, 4, bias=False), nn.BatchNorm1d(outputs, _EPS))
+        self.past = nn.MaxPool1d(1, 4) if inputs == outputs else widened
+        self.norm = nn.BatchNorm1d(outputs, _EPS)
 
     def forward(self, x: Tensor) -> Tensor:
         """Batch norm stands after the sum."""

@@ -13,10 +13,11 @@ vectors win together, and are kept; there they are learnt by competition. Vector
 samples. The rule is averaged over a batch.
 """
 
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
+from pydantic import Field, model_validator
 from sklearn.cluster import KMeans, SpectralCoclustering
 from torch import Tensor
 
@@ -43,13 +44,19 @@ class AgreementSettings(TaskSettings):
 
     kinds: int = 5
     vectors: int = 30
-    frames: int = 6
+    frames: int = Field(default=6, ge=1)
     side_px: int = 60
     read_s: float = 1.0
     shift_frames: int = 1
     border: float = 0.3
     flip: bool = True
     fitted_samples: int = 2000
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if round(self.read_s * FPS) < self.frames:
+            raise ValueError(f"a clip of read_s {self.read_s:g} s has no {self.frames} frames: lengthen it")
+        return self
 
 
 class Agreement(Task):

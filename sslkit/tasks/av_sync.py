@@ -8,7 +8,7 @@ Source: Owens and Efros, "Audio-visual scene analysis with self-supervised multi
 andrewowens/multisensory.
 Departures: both windows are shown, there only one of them; windows are taken where there is sound, if there is any,
 though a hum without an onset is asked about, too; what the network learns first, at a lower rate of pictures, is part
-of one training (`slow_steps`) with the batch of the second.
+of one training (`slow_steps`), with one size of batch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sslkit.errors import UserError
 from sslkit.models import trunk as trunks
 from sslkit.models.multisensory import Multisensory
 from sslkit.ops.colour import heat_to_rgb
@@ -106,6 +107,11 @@ class AvSync(Task):
         super().__init__()
         self.settings = settings
         self.network = cast(Multisensory, trunks.build("multisensory", settings.trunk_settings))
+        if self._room < self._least:
+            raise UserError(
+                f"settings.clip_frames {settings.clip_frames} leaves no two windows of {self.frames} frames that share "
+                f"at most {settings.overlap}: set it to {self.frames + self._least} or more."
+            )
         self.head = nn.Linear(self.network.vector_width, 1)
         self.register_buffer("stage_steps", torch.zeros((), dtype=torch.int64))
         self.trunks = {"sight": self.network}
@@ -114,6 +120,16 @@ class AvSync(Task):
     def frames(self) -> int:
         """Pictures in a window."""
         return self.network.takes.frames
+
+    @property
+    def _room(self) -> int:
+        """By how many frames two windows of a clip can lie apart,"""
+        return self.settings.clip_frames - self.frames
+
+    @property
+    def _least(self) -> int:
+        """and must."""
+        return max(1, self.frames - self.settings.overlap)
 
     @property
     def fps(self) -> float:
@@ -175,14 +191,13 @@ class AvSync(Task):
         return pairs[torch.arange(len(pairs)), audible.byte().argmax(1).cpu()]
 
     def _pairs(self, clips: int, draw: Draw) -> Tensor:
-        """Pairs of windows that overlap little enough, (clips, tries, 2) int64; in evaluation from the furthest apart
-        to the nearest.
+        """Pairs of windows that overlap little enough, (clips, tries, 2) int64: in training all are equally likely, so
+        that small shifts are more frequent than large ones; in evaluation from the furthest apart to the nearest.
         """
-        settings, tries = self.settings, self.settings.tries
-        room = settings.clip_frames - self.frames
-        least = min(room, max(1, self.frames - settings.overlap))
+        room, least, tries = self._room, self._least, self.settings.tries
         if self.training:
-            apart = least + (draw.uniform(clips, tries) * (room - least + 1)).long()
+            places = room + 1.0 - torch.arange(least, room + 1)
+            apart = least + draw.choice(places, clips * tries).reshape(clips, tries)
             first = (draw.uniform(clips, tries) * (room - apart + 1)).long()
         else:
             apart = torch.linspace(room, least, tries).long().expand(clips, -1)
@@ -239,10 +254,10 @@ class AvSync(Task):
         heard = self.network.heard(views["sound"], seen.shape[2])
         heat = self._evidence(seen[views["sight_row"]], heard[views["sound_row"]])
         logits, target = heat.mean((1, 2, 3)), views["target"]
-        each = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="sum")
+        each = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
         right = ((logits > 0) == (target == 1)).float()
         return Answer(
-            loss=each / max(1, len(target)),
+            loss=self.mean_of_all(each),
             logs={"accuracy": right.mean() * 100} if len(target) else {},
             scores=torch.stack([-logits / 2, logits / 2], 1).detach(),
             target=target,

@@ -76,6 +76,10 @@ def _here(tensor: Tensor) -> Tensor:
     return tensor
 
 
+_LEAST_ASKED = 1e-3
+"""A sum over no questions is divided by it."""
+
+
 class Task(nn.Module):
     """One pretext task. A task opens no file, chooses no device and owns no optimiser.
 
@@ -89,7 +93,8 @@ class Task(nn.Module):
     Several processes may share a batch: `views` and `forward` get the rows of one of them, and losses are averaged over
     them. A loss that compares samples with each other (negatives, statistics of the batch) calls `self.gather(tensor)`:
     the tensors (n, ...) of all processes as one (all n, ...), with gradients, in the order of the batch. A loss of what
-    was gathered is that of the whole batch, the same in every process.
+    was gathered is that of the whole batch, the same in every process. Where not every sample is asked about, a loss
+    is `self.mean_of_all(each)`, so that a question weighs the same whichever process asks it.
     """
 
     Settings: ClassVar[type[TaskSettings]] = TaskSettings
@@ -128,6 +133,15 @@ class Task(nn.Module):
         It belongs into buffers, which are stored with the weights, so that a resumed run and every validation use the
         same. All processes see the same samples.
         """
+
+    def mean_of_all(self, each: Tensor, asked: Tensor | None = None) -> Tensor:
+        """A loss whose mean over the processes is that of all their questions, each (Q,); 0 where nothing is asked.
+
+        asked: (Q,) 1 for those that are questions, 0 for others; all are without it.
+        """
+        counts = torch.ones_like(each) if asked is None else asked.to(each.dtype)
+        everyone = self.gather(counts.sum().reshape(1).detach())
+        return (each * counts).sum() / everyone.mean().clamp(min=_LEAST_ASKED)
 
     def after_step(self) -> None:
         """Called after each optimiser step: memory banks, moving averages. All processes must do the same here."""

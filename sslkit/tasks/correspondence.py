@@ -10,6 +10,7 @@ import math
 from dataclasses import replace
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -40,14 +41,14 @@ class CorrespondenceSettings(TaskSettings):
 
     sight: dict[str, int | float | bool] = {}
     sound: dict[str, int | float | str] = {}
-    dimensions: int = 128
+    dimensions: int = Field(default=128, ge=1)
     scale: tuple[float, float] = (0.4, 0.75)
     flip: bool = True
     distort: bool = True
     centre_share: float = 0.875
     silent_db: float = -70.0
-    negatives: int = 1
-    windows: int = 1
+    negatives: int = Field(default=1, ge=1)
+    windows: int = Field(default=1, ge=1)
 
 
 def _title_cards(batch: Batch, draw: Draw) -> Batch:
@@ -134,7 +135,7 @@ class Correspondence(Task):
 
     @torch.no_grad()
     def views(self, batch: Batch, draw: Draw) -> Views:
-        """frames (N, 3, S, S) float; sound (N, M) int16; source (N,) of the whole batch, equal for clips of one file.
+        """frames (N, 3, S, S) float; sound (N, M) int16; source (N,) of the whole batch, equal for clips of a recording.
 
         And Q questions: sight_row, sound_row (Q,) int64 rows of the whole batch, target (Q,) 1 where they belong
         together, sample (Q,). Where a second picture is read, moved (N, S, S): how far it differs, in levels of gray.

@@ -14,6 +14,7 @@ band ends at 8 kHz, not at 10 kHz.
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -51,7 +52,7 @@ class IndicatedSoundSettings(TaskSettings):
     silent_db: float = -70.0
     changes: bool = False
     epsilon: float = 1 / 25**2
-    components: int = 10
+    components: int = Field(default=10, ge=1, le=INDICATED.bands)
     hidden: int = 256
     fitted_samples: int = 2000
     scale: tuple[float, float] = (0.5, 1.0)
@@ -210,12 +211,13 @@ class IndicatedSound(Task):
     def forward(self, views: Views) -> Answer:
         said = self.components(views["frames"]).float()
         true = self.known(views["heard"])
-        loss = ((said - true).square().sum(2) + self.settings.epsilon).log().mean()
+        loss = self.mean_of_all(((said - true).square().sum(2) + self.settings.epsilon).log().mean(1))
         with torch.no_grad():
             near = _matched(said, true)
             foretold = self.rebuilt(said)
-            logs = {f"{name}_r": _correlation(measure(foretold), measure(views["heard"]))
-                    for name, measure in {"loudness": _loudness, "centroid": self._centroid}.items()}  # fmt: skip
+            logs: dict[str, Tensor] = {}
+            for name, measure in {"loudness": _loudness, "centroid": self._centroid}.items():
+                logs |= _compared(name, measure(foretold), measure(views["heard"]))
         answer = Answer(loss, logs, pictures={"foretold": foretold})
         if len(said) > 1:  # there is no other sound that one clip alone could be told apart from
             answer.logs = {"accuracy": (near[:, 0] < near[:, 1]).float().mean() * 100, **logs}
@@ -254,6 +256,16 @@ def _distance(one: Tensor, other: Tensor) -> Tensor:
 def _loudness(found: Tensor) -> Tensor:
     """Of each moment, (B, moments)."""
     return found.mean(1)
+
+
+def _compared(name: str, said: Tensor, true: Tensor) -> dict[str, Tensor]:
+    """How something that was foretold correlates with the truth; its mean squared error, and that of a constant."""
+    constant = (true - true.mean()).square().mean()
+    return {
+        f"{name}_r": _correlation(said, true),
+        f"{name}_error": (said - true).square().mean(),
+        f"{name}_constant_error": constant,
+    }
 
 
 def _correlation(one: Tensor, other: Tensor) -> Tensor:

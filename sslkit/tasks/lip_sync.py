@@ -28,6 +28,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sslkit.errors import UserError
 from sslkit.models import lip_fit
 from sslkit.models import trunk as trunks
 from sslkit.models.lip_motion import LipMotion, SpeechBands
@@ -43,6 +44,7 @@ from sslkit.types import Answer, Batch, Draw, Panel, Reads
 
 _NEAR = 1
 """Windows by which an answer may be wrong and still be in time for people."""
+_LEAST_SCALE = 1e-3
 _PICTURE = ClipRanges(erase_chance=0.25, gray_chance=0.2)
 _SOUND = SoundRanges()
 
@@ -127,6 +129,11 @@ class LipSync(Task):
         self.classes = tuple(f"window {number}" for number in range(settings.windows))
         self.sight = cast(Lips | LipMotion | SyncNetSight, trunks.build(settings.sight_trunk, settings.sight))
         self.sound = cast(Speech | SpeechBands | SyncNetSound, trunks.build(settings.sound_trunk, settings.sound))
+        if self.sight.vector_width != self.sound.vector_width:
+            raise UserError(
+                f"{settings.sight_trunk} gives vectors of {self.sight.vector_width} numbers, {settings.sound_trunk} of "
+                f"{self.sound.vector_width}, which cannot be compared: change settings.sight or settings.sound."
+            )
         scale, bias = (10.0, -5.0) if settings.compare == "cosine" else (1.0, 0.0)
         self.scale, self.bias = nn.Parameter(torch.tensor(scale)), nn.Parameter(torch.tensor(bias))
         self.trunks = {"sight": self.sight, "sound": self.sound}
@@ -142,9 +149,14 @@ class LipSync(Task):
 
     def reads(self) -> Reads:
         frames = self.frames
-        if self.training:  # what the fastest needs, and a frame to lie between
+        if self._plays:  # what the fastest needs, and a frame to lie between
             frames = math.ceil(frames * self.settings.speeds[1]) + 1
         return Reads(frames=frames, fps=FPS, sound_s=self._sound_s(frames), rate_hz=RATE_HZ, synced=True)
+
+    @property
+    def _plays(self) -> bool:
+        """Whether clips are played at other speeds: at their own, frames and samples stay as they are."""
+        return self.training and self.settings.speeds != (1.0, 1.0)
 
     @staticmethod
     def _sound_s(frames: int) -> float:
@@ -155,7 +167,7 @@ class LipSync(Task):
         """frames (B, T, 3, S, S) float 0..255; sound (B, N) float on the scale of int16; sample (B,)."""
         assert batch.frames is not None and batch.sound is not None
         frames, sound = batch.frames.flatten(0, 1), batch.sound.flatten(0, 1)
-        if self.training:
+        if self._plays:
             frames, sound = self._at_a_speed(frames, sound, draw)
         frames = self._cropped(frames.float())
         if self.training and self.settings.distort:
@@ -274,7 +286,7 @@ class LipSync(Task):
 
     def _matching(self, similar: Tensor, truth: Tensor) -> Tensor:
         """Cross-entropy over the clip's windows of sound for each of pictures, and the other way round."""
-        scores = similar * self.scale.clamp(min=1.0) + self.bias
+        scores = similar * self.scale.clamp(min=_LEAST_SCALE) + self.bias
         both = [F.cross_entropy(s.flatten(0, 1), truth.flatten()) for s in (scores, scores.transpose(1, 2))]
         return (both[0] + both[1]) / 2
 

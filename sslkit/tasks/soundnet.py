@@ -129,7 +129,8 @@ class SoundNet(Task):
         return self._teacher[0]
 
     def reads(self) -> Reads:
-        frames = self.settings.parts * self.settings.part_frames
+        # The first of each two lies at the beginning of what it stands for, the second in its middle.
+        frames = 2 * self.settings.parts * self.settings.part_frames
         return Reads(
             frames=frames,
             fps=frames / self.settings.sound_s,
@@ -155,9 +156,9 @@ class SoundNet(Task):
         return said.reshape(len(batch), self.settings.parts, self.settings.part_frames, -1)
 
     def _pictures(self, batch: Batch, side_px: int) -> Tensor:
-        """Central squares (B, frames, 3, side_px, side_px) of the pictures."""
+        """Central squares (B, parts * part_frames, 3, side_px, side_px) of the pictures."""
         assert batch.frames is not None
-        pictures = batch.frames.flatten(0, 2)
+        pictures = batch.frames[:, :, 1::2].flatten(0, 2)
         boxes = centre_boxes(batch.size_px.repeat_interleave(len(pictures) // len(batch), 0))
         return crop(pictures, boxes, side_px).reshape(len(batch), -1, 3, side_px, side_px)
 

@@ -72,6 +72,14 @@ def test_pictures_of_a_window_follow_each_other(folder: Path) -> None:
     assert number_of(sample.frames).tolist() == [[5, 6, 7, 8], [12, 13, 14, 15]]
 
 
+def test_clips_of_one_recording_are_of_one_source(tmp_path: Path) -> None:
+    runs = [clip("a_0", group="a"), clip("a_10", group="a"), clip("b_0", group="b")]
+    dataset = Dataset(make(tmp_path / "set", runs), "train")
+    batch = collate([dataset.read(index, [0.0], Reads(frames=1)) for index in range(3)])
+    same = batch.extra["source"][:, None] == batch.extra["source"]
+    assert same.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
+
+
 def test_slower_pictures_are_the_nearest_prepared_ones(folder: Path) -> None:
     reads = Reads(frames=4, fps=4)
     dataset = Dataset(folder, "train")

@@ -9,6 +9,7 @@ import torch
 from sslkit.engine import distributed
 from sslkit.engine.fit import fit
 from sslkit.errors import FIRST, Elsewhere, UserError, WorkError
+from sslkit.tasks.base import Task
 from sslkit.types import Answer
 
 
@@ -27,6 +28,17 @@ def test_two_processes_talk(tiny):
     def work(rank):
         assert (distributed.rank(), distributed.world()) == (rank, 2)
         assert distributed.mean({"b": float(rank), "a": 4.0}) == {"b": 0.5, "a": 4.0}
+        # One that asked nothing has no accuracy, and does not keep the other waiting.
+        some = {"loss": 1.0, "accuracy": 80.0} if rank else {"loss": 0.0}
+        assert distributed.mean(some) == {"loss": 0.5, "accuracy": 80.0}
+        task = Task()
+        task.gather = distributed.gather
+        asked = torch.tensor([5.0]) if rank == 0 else torch.tensor([1.0, 1.0, 7.0, 1.0])
+        share = task.mean_of_all(asked, None if rank == 0 else asked < 7)
+        assert distributed.mean({"loss": float(share)}) == {"loss": (5 + 3) / 4}
+        fitted = torch.full((2,), float(rank))
+        distributed.share([fitted])
+        assert fitted.tolist() == [0, 0]
         assert distributed.anywhere(rank == 1)
         with distributed.alone():
             assert distributed.world() == 1 and distributed.is_main() and distributed.anywhere(False) is False

@@ -24,6 +24,28 @@ def test_published_sizes() -> None:
         assert finer.joined(seen, torch.zeros(1, 128, 32))["res5"].shape == (1, 512, 16, 14, 14)
 
 
+def test_batch_norm_stands_after_what_passes_by_the_fusion() -> None:
+    trunk = built().train()
+    seen, heard = torch.randn(4, 8, 2, 5, 5) * 3 + 7, torch.randn(4, 16, 2) * 2 - 4
+    with torch.no_grad():
+        past = torch.cat([seen, heard[:, 8:, :, None, None].expand(-1, -1, -1, 5, 5)], 1)
+        every = torch.cat([seen, heard[..., None, None].expand(-1, -1, -1, 5, 5)], 1)
+        both = trunk.fuse(every) + past
+        mean, std = (
+            both.mean((0, 2, 3, 4), keepdim=True),
+            both.var((0, 2, 3, 4), correction=0, keepdim=True).add(1e-3).sqrt(),
+        )
+        assert torch.allclose(trunk.joined(seen, heard)["fused"], ((both - mean) / std).relu(), atol=1e-4)
+
+
+def test_pictures_reach_from_minus_one_to_one() -> None:
+    trunk, given = built(), []
+    trunk.first.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
+    for level, wanted in ((0, -1.0), (255, 1.0)):
+        trunk.seen(torch.full((1, 8, 3, 32, 32), level, dtype=torch.uint8))
+        assert given.pop().unique().tolist() == [wanted]
+
+
 def test_as_a_trunk_it_sees_and_hears_nothing() -> None:
     trunk = built()
     raw = torch.randint(0, 256, (2, 8, 3, 32, 40), dtype=torch.uint8)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from sslkit.errors import UserError
 from sslkit.tasks import base
 from sslkit.tasks.av_sync import AvSync
 from sslkit.types import Batch, Draw
@@ -57,6 +58,21 @@ def test_answers_are_those_of_the_clocks_in_the_media(training: bool) -> None:
             for row in range(10):
                 assert views["target"][views[rows] == row].tolist().count(1) == 1 == (views[rows] == row).sum() // 2
     assert (len(apart) > 3) == training
+
+
+def test_all_pairs_of_windows_are_equally_likely() -> None:
+    task = built(tries=1, clip_frames=10, overlap=5).train()
+    found = task._pairs(6000, Draw(0, 0))[:, 0]
+    pairs, counts = found.unique(dim=0, return_counts=True)
+    assert pairs.tolist() == [[first, second] for first in range(5) for second in range(first + 1, 5)]
+    assert counts.min() > 500 and counts.max() < 700
+
+
+def test_clips_too_short_for_two_windows_are_refused() -> None:
+    built(clip_frames=FRAMES + 4)
+    for clip_frames in (FRAMES - 1, FRAMES, FRAMES + 3):
+        with pytest.raises(UserError, match=rf"clip_frames {clip_frames} leaves no two windows .*: set it to 10 or"):
+            built(clip_frames=clip_frames)
 
 
 def test_first_stage_sees_every_other_picture_and_is_counted_with_the_weights() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sslkit.tasks import base
-from sslkit.tasks.indicated_sound import _matched
+from sslkit.tasks.indicated_sound import _compared, _matched
 from sslkit.types import Batch, Draw
 
 RATE_HZ, FPS, FRAMES = 16_000, 25, 10
@@ -90,6 +90,18 @@ def test_loss_is_that_of_the_formula() -> None:
         assert answer.scores[row].tolist() == pytest.approx([-one for one in pairs], rel=1e-4)
 
 
+def test_errors_of_loudness_stand_beside_those_of_a_constant() -> None:
+    told = _compared("loudness", torch.tensor([1.0, 2.0, 6.0]), torch.tensor([2.0, 3.0, 7.0]))
+    assert {name: float(one) for name, one in told.items()} == pytest.approx(
+        {"loudness_r": 1.0, "loudness_error": 1.0, "loudness_constant_error": 14 / 3}
+    )
+    task = fitted().eval()
+    logs = task(task.views(flashes(6, 4)[0], Draw(0, 0))).logs
+    assert {f"{what}_{kind}" for what in ("loudness", "centroid") for kind in ("r", "error", "constant_error")} < set(
+        logs
+    )
+
+
 def test_quiet_answers_are_not_nearer_to_quiet_sounds_than_they_should_be() -> None:
     """Half as loud as they should be, all right: nearer to the quiet sound of another clip, and yet told apart."""
     true = torch.tensor([1.0, 4.0, 9.0])[:, None, None].expand(3, 5, 2)
@@ -135,7 +147,12 @@ def test_a_clip_alone_is_asked_nothing_but_what_it_sounds_like() -> None:
     task = fitted().eval()
     views = task.views(flashes(1)[0], Draw(0, 0))
     answer = task(views)
-    assert answer.scores is None and answer.target is None and set(answer.logs) == {"loudness_r", "centroid_r"}
+    assert (
+        answer.scores is None
+        and answer.target is None
+        and "accuracy" not in answer.logs
+        and "loudness_r" in answer.logs
+    )
     assert math.isfinite(answer.loss.item())
     assert task.show(views, answer)[0].right == [None]
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from sslkit.errors import UserError
 from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW
 from sslkit.tasks import base
 from sslkit.types import Batch, Draw
@@ -185,3 +186,17 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
     for wrong in ({**far, "least_shift": 8}, {**far, "most_shift": 2}, {"start": "correlated"}):
         with pytest.raises(ValueError, match=r"no two windows are so far apart|only linear networks"):
             base.load("lip_sync").Settings(**wrong)
+
+
+def test_at_their_own_speed_clips_stay_as_they_were_filmed() -> None:
+    task = base.build("lip_sync", {**SMALL, "distort": False, "flip": False, "speeds": [1.0, 1.0]})
+    batch = timed(task.train())
+    assert task.reads() == task.eval().reads()
+    views = task.train().views(batch, Draw(0, 1))
+    assert torch.equal(views["frames"].mean((2, 3, 4)), batch.frames[:, 0].float().mean((2, 3, 4)))
+    assert torch.equal(views["sound"], batch.sound[:, 0].float())
+
+
+def test_vectors_that_cannot_be_compared_are_refused() -> None:
+    with pytest.raises(UserError, match="lips gives vectors of 16 numbers, speech of 24, which cannot be compared"):
+        base.build("lip_sync", {**SMALL, "sound": {"width": 8, "dimensions": 24}})

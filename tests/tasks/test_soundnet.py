@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -28,15 +29,19 @@ class Colours(nn.Module):
 
 
 def seen_and_heard(n: int, seed: int = 0, parts: int = 2) -> tuple[Batch, torch.Tensor]:
-    """In each second, a tone of one of three pitches beside two pictures of one colour; and which, (n, parts)."""
+    """In each second, a tone of one of three pitches, and which, (n, parts).
+
+    Beside it two pictures of one colour in the middles of its halves, and two of the next at their beginnings.
+    """
     generator = torch.Generator().manual_seed(seed)
     kind = torch.randint(3, (n, parts), generator=generator)
     time = torch.arange(RATE_HZ) / RATE_HZ
     sound = 5000 * torch.sin(2 * math.pi * torch.tensor(PITCHES_HZ)[kind][..., None] * time)
     sound = sound + 300 * torch.randn(sound.shape, generator=generator)
-    frames = torch.randint(0, 60, (n, 1, 2 * parts, 3, 72, 80), generator=generator)
-    for part in range(parts):
-        frames[torch.arange(n), :, 2 * part : 2 * part + 2, kind[:, part]] += 150
+    frames = torch.randint(0, 60, (n, 1, 4 * parts, 3, 72, 80), generator=generator)
+    for part, half in itertools.product(range(parts), (0, 2)):
+        frames[torch.arange(n), :, 4 * part + half, (kind[:, part] + 1) % 3] += 150
+        frames[torch.arange(n), :, 4 * part + half + 1, kind[:, part]] += 150
     return Batch(
         label=torch.full((n,), -1), index=torch.arange(n), start_s=torch.zeros(n, 1),
         size_px=torch.tensor([[72, 80]] * n), frames=frames.to(torch.uint8),
@@ -89,9 +94,9 @@ def test_chance_is_that_of_the_parts_which_are_asked_about() -> None:
     """Red is seen in every second picture, and yet no part is red: the other picture is always surer."""
     task, (batch, _) = with_teacher(), seen_and_heard(6)
     batch.frames = torch.zeros_like(batch.frames)
-    batch.frames[:, :, 0::2, 0] = 30
+    batch.frames[:, :, 1::4, 0] = 30
     for row in range(6):
-        batch.frames[row, :, 1::2, 1 + (row > 1)] = 200
+        batch.frames[row, :, 3::4, 1 + (row > 1)] = 200
     task.before_training(lambda reads, samples: iter([batch]))
     target = task.eval().views(batch, Draw(0, 0))["posterior"].argmax(-1)
     assert target.flatten().bincount().tolist() == [0, 4, 8]
@@ -118,8 +123,8 @@ def test_settings_that_do_not_go_together_are_told() -> None:
     assert (
         paper.head.kernel_size == (8,)
         and paper.head.stride == (2,)
-        and paper.reads().frames == 8
-        and paper.reads().fps == 0.4
+        and paper.reads().frames == 16
+        and paper.reads().fps == 0.8
     )
 
 
