@@ -90,6 +90,21 @@ def test_marked_faces_are_cut_out_along_their_boxes(layout: str, tmp_path: Path)
         assert abs(xs.mean() - 27.5) < 1.5 and abs(ys.mean() - 56 * 0.5 / 1.4) < 1.5 and len(xs) > 150
 
 
+def test_a_single_mark_becomes_one_picture(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (20, 90, 120, 3)).astype(np.uint8)
+    write.video(tmp_path / "film.mp4", frames, 25.0)
+    labels = ["NOT_SPEAKING"] * 10 + ["SPEAKING_AUDIBLE"] + ["NOT_SPEAKING"] * 8
+    lines = [f"film,{k / 25},0.1,0.1,0.6,0.8,{label},film_a" for k, label in enumerate(labels)]
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/film-activespeaker.csv").write_text("\n".join(lines))
+    done = prepare(
+        "ava_activespeaker", str(tmp_path), tmp_path / "out", PrepareSettings(faces="face", short_side_px=56)
+    )
+    dataset = Dataset(tmp_path / "out", "train")
+    assert [entry.frames for entry in dataset.entries] == [9, 1, 7] and done.skipped == 0
+    assert dataset.meta(1)["label_name"] == "SPEAKING_AUDIBLE"
+
+
 def test_a_marked_face_that_is_too_small_is_told() -> None:
     boxes = np.tile(np.float32([10, 10, 40, 40]), (5, 1))
     small = marked_clip(np.zeros((5, 90, 90, 3), np.uint8), boxes, "face", 64)

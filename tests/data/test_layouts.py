@@ -106,6 +106,12 @@ class TestSegments:
             assert told in str(error.value)
         assert "line 4" not in str(error.value)
 
+    def test_of_many_bad_lines_the_first_twenty_are_told(self, tmp_path: Path) -> None:
+        for bad, end in ((20, ""), (23, "; and 3 more")):
+            told = rf"cannot use {bad} lines of .*s.csv: line 2: [^;]*(; line \d+: [^;]*){{18}}; line 21: [^;]*{end}\.$"
+            with pytest.raises(UserError, match=told):
+                items("segments", write(tmp_path / "s.csv", self.HEAD, *["gone.mp4,train,,,"] * bad))
+
     def test_wrong_files(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"a folder"):
             items("segments", tmp_path)
@@ -237,6 +243,7 @@ class TestKinetics:
 
     def test_lists(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/abseiling/-x_y_000012_000022.mp4", "val/zz_000001_000011.mkv")
+        touch(tmp_path, "wav/-x_y_000012_000022.wav")
         write(tmp_path / "train.csv", self.HEAD, "abseiling,-x_y,12,22,train", "zumba,gone,1,11,train")
         write(tmp_path / "annotations/val.csv", self.HEAD, "zumba,zz,1,11,validate")
         write(tmp_path / "other.csv", "a,b", "1,2")

@@ -122,6 +122,12 @@ class TestAudioset:
         assert (cut.split, cut.start_s, cut.label_name, cut.tags) == ("test", None, "Hammer", ("Hammer",))
         assert missing.problem == "the file is missing" and missing.split == "test"
 
+    def test_the_video_is_taken_where_there_is_sound_of_that_name_too(self, tmp_path: Path) -> None:
+        root = self.tree(tmp_path, "a/-0RWZT-miFs.mp4", "b/-0RWZT-miFs.wav", "a/--BfvyPmVMo_20.m4a")
+        assert [item.source for item in items("audioset", root)] == [
+            "a/-0RWZT-miFs.mp4", "--4gqARaEJE_0", "a/--BfvyPmVMo_20.m4a",
+        ]  # fmt: skip
+
     @pytest.mark.parametrize(
         "name", ["v_30", "v_30.000", "v_000030", "v_30000", "v_30_40", "v_30.000_40.000", "v_000030_000040"]
     )
@@ -142,10 +148,11 @@ class TestAudioset:
 class TestVggsound:
     def test_clips(self, tmp_path: Path) -> None:
         write(tmp_path / "vggsound.csv", '---g-f_I2yQ,1,"people marching, singing",test', "a1,30,dog barking,train")
-        touch(tmp_path, "video/---g-f_I2yQ_000001.mp4", "video/a1.mp4")
+        touch(tmp_path, "video/---g-f_I2yQ_000001.mp4", "video/---g-f_I2yQ_000001.wav", "video/a1.mp4", "wav/a1.wav")
         cut, whole = items("vggsound", tmp_path)
         assert (cut.split, cut.label_name, cut.start_s) == ("test", "people marching, singing", None)
         assert (whole.split, whole.start_s, whole.end_s, whole.group) == ("train", 30.0, 40.0, "a1")
+        assert (cut.source, whole.source) == ("video/---g-f_I2yQ_000001.mp4", "video/a1.mp4")
 
     def test_wrong_folders(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="expects vggsound.csv"):
@@ -208,6 +215,15 @@ class TestVoxceleb:
         assert len({item.group for item in chosen if item.split == "val"}) == 1
         assert chosen[-1].label_name == "id00999" and chosen[-1].key == "id00999-v-00001"
 
+    def test_an_utterance_that_is_there_as_sound_and_as_video_is_listed_once(self, tmp_path: Path) -> None:
+        touch(tmp_path, "dev/aac/id00012/v/00001.m4a", "dev/aac/id00012/v/00002.m4a", "dev/mp4/id00012/v/00001.mp4")
+        touch(tmp_path, "test/aac/id00017/v/00001.m4a", "test/mp4/id00017/v/00001.mp4")
+        assert facts(items("voxceleb", tmp_path, val_share=0)) == [
+            ("dev/aac/id00012/v/00002.m4a", "train", "id00012"),
+            ("dev/mp4/id00012/v/00001.mp4", "train", "id00012"),
+            ("test/mp4/id00017/v/00001.mp4", "test", "id00017"),
+        ]
+
     def test_the_list_for_identification(self, tmp_path: Path) -> None:
         touch(tmp_path, "wav/id10001/a/00001.wav", "wav/id10001/b/00001.wav", "wav/id10002/c/00001.wav")
         write(tmp_path / "iden_split.txt", "1 id10001/a/00001.wav", "3 id10001/b/00001.wav")
@@ -226,6 +242,8 @@ class TestVoxceleb:
 
 
 class TestAva:
+    HEAD = "video_id,frame_timestamp,entity_box_x1,entity_box_y1,entity_box_x2,entity_box_y2,label,entity_id"
+
     @staticmethod
     def rows(video: str, face: str, start_s: float, labels: str) -> list[str]:
         names = {"S": "SPEAKING_AUDIBLE", "n": "NOT_SPEAKING", "m": "SPEAKING_NOT_AUDIBLE"}
@@ -247,18 +265,40 @@ class TestAva:
             ("train", "NOT_SPEAKING", 20.0, 20.04),
             ("val", "NOT_SPEAKING", 900.0, 900.08),
             ("val", "SPEAKING_AUDIBLE", 900.12, 900.2),
+            ("val", "SPEAKING_NOT_AUDIBLE", 900.24, 900.27),  # of one mark, which is of one picture
         ]
         assert chosen[0].truth == {"face": "w_a", "box": [0.1, 0.2, 0.3, 0.45]} and chosen[0].group == "w"
+
+    def test_published_folders(self, tmp_path: Path) -> None:
+        names = {"train_v1.0": "train", "val_v1.0": "val", "test_v1.0": "val", "test_for_activitynet2019": None}
+        for number, folder in enumerate(names):
+            rows = self.rows(f"v{number}", "a", 1, "nS")
+            write(tmp_path / f"ava_activespeaker_{folder}/v{number}-activespeaker.csv", *rows)
+            touch(tmp_path, f"v{number}.mp4")
+        assert {item.group: item.split for item in items("ava_activespeaker", tmp_path)} == {
+            f"v{number}": split for number, split in enumerate(names.values()) if split
+        }
+
+    def test_the_folder_of_talknet(self, tmp_path: Path) -> None:
+        for number, split in enumerate(("train", "val", "test")):
+            rows = (f"{row},0,v{number}_a:0" for row in self.rows(f"v{number}", "a", 1, "nS"))
+            write(tmp_path / f"csv/{split}_orig.csv", f"{self.HEAD},label_id,instance_id", *rows)
+            write(tmp_path / f"csv/{split}_loader.csv", f"v{number}_a:0\t2\t25.0\t[0, 1]\t7")
+            touch(tmp_path, f"orig_videos/trainval/v{number}.mkv")
+        assert facts(items("ava_activespeaker", tmp_path)) == [
+            (f"orig_videos/trainval/v{number}.mkv", split, label)
+            for number, split in enumerate(("train", "val"))
+            for label in ("NOT_SPEAKING", "SPEAKING_AUDIBLE")
+        ]
 
     @pytest.mark.parametrize("merged", [False, True])
     def test_tracks(self, tmp_path: Path, merged: bool) -> None:
         tracks = catalog.load("sslkit.data.layouts", "ava_activespeaker").tracks
         root = self.tree(tmp_path)
         if merged:
-            head = "video_id,frame_timestamp,entity_box_x1,entity_box_y1,entity_box_x2,entity_box_y2,label,entity_id"
             lines = (root / "csv/val/v-1-activespeaker.csv").read_text().splitlines()
             (root / "csv/val/v-1-activespeaker.csv").unlink()
-            write(root / "val_orig.csv", f"{head},label_id", *(f"{line},0" for line in lines))
+            write(root / "val_orig.csv", f"{self.HEAD},label_id", *(f"{line},0" for line in lines))
         (track,) = tracks(str(root))
         assert track.speaks.tolist() == [False] * 3 + [True] * 3 + [False] and track.relative
         assert track.time_s[[0, -1]].tolist() == [900.0, 900.24] and track.boxes.shape == (7, 4)
@@ -272,26 +312,38 @@ class TestAva:
         write(tmp_path / "val/v-activespeaker.csv", "v,one,0,0,0,0,x,y")
         with pytest.raises(UserError, match="line 1"):
             items("ava_activespeaker", tmp_path)
+        write(tmp_path / "val/v-activespeaker.csv", self.HEAD)
+        with pytest.raises(UserError, match=r"one mark a line in .*v-activespeaker.csv, but found none"):
+            items("ava_activespeaker", tmp_path)
         write(tmp_path / "val/v-activespeaker.csv", *self.rows("v", "a", 1, "nn"))
         with pytest.raises(UserError, match="films like"):
+            items("ava_activespeaker", tmp_path)
+        write(tmp_path / "val_orig.csv", self.HEAD, *self.rows("v", "a", 1, "nn"))
+        with pytest.raises(UserError, match=r"v is in .*val/v-activespeaker.csv and in .*val_orig.csv; remove one"):
+            items("ava_activespeaker", tmp_path)
+
+    def test_unknown_labels(self, tmp_path: Path) -> None:
+        rows = self.rows("v", "a", 1, "nS")
+        write(tmp_path / "val/v-activespeaker.csv", rows[0], rows[1].replace("SPEAKING_AUDIBLE", "speaking"))
+        with pytest.raises(UserError, match=r"1 line of .*line 2: label 'speaking' is not NOT_SPEAKING, SPEAKING_AUD"):
             items("ava_activespeaker", tmp_path)
 
 
 class TestColumbia:
     def tree(self, root: Path) -> Path:
         touch(root, "columbia.mp4")
-        marks = [*range(0, 6), *range(100, 104)]
+        marks = [*range(0, 6), *range(100, 104), 200]
         write(root / "col_labels/fusion/bell.txt", *(f"{f}\t10\t20\t30\t{int(f > 2)}" for f in marks))
         return root
 
     def test_tracks_and_stretches(self, tmp_path: Path) -> None:
         root = self.tree(tmp_path)
-        first, second = catalog.load("sslkit.data.layouts", "columbia").tracks(str(root))
+        first, second, single = catalog.load("sslkit.data.layouts", "columbia").tracks(str(root))
         assert first.speaks.tolist() == [False] * 3 + [True] * 3 and second.speaks.all() and not first.relative
         assert first.time_s[3] == pytest.approx(3 / 29.97, abs=1e-5) and first.boxes[0].tolist() == [10, 20, 40, 50]
-        assert [(i.split, i.label_name) for i in items("columbia", root)] == [
-            ("test", "silent"), ("test", "speaking"), ("test", "speaking"),
-        ]  # fmt: skip
+        chosen = items("columbia", root)
+        assert [(i.split, i.label_name) for i in chosen] == [("test", "silent"), *[("test", "speaking")] * 3]
+        assert single.speaks.tolist() == [True] and chosen[-1].end_s == pytest.approx(201 / 29.97, abs=1e-3)
 
     def test_wrong_folders(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="one film and labels"):

@@ -7,7 +7,8 @@
 
 Train lists are train, the eval list is test. A sample keeps all of its tags; it has a label only where it has one tag.
 How a file of a segment is named depends on the program that fetched it: times in seconds (`_30`, `_30.000`, `_000030`)
-and in milliseconds (`_30000`) are understood. Videos disappear: `max_skipped` must allow for those that are missing.
+and in milliseconds (`_30000`) are understood. Of a video and a sound of one name the video is taken. Videos disappear:
+`max_skipped` must allow for those that are missing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sslkit.data.layouts.base import Item, clip_of, folder, is_image, media_files, problems, wrong
+from sslkit.data.layouts.base import Item, by_stem, folder, listed_clip, problems, wrong
 from sslkit.data.settings import PrepareSettings
 
 OPTIONS: tuple[str, ...] = ()
@@ -29,7 +30,7 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
     lists = sorted(root.glob(f"*{_ENDING}"))
     if not lists:
         raise wrong("audioset", root, f"lists like balanced_train{_ENDING}")
-    found = {path.stem: path for path in media_files(root) if not is_image(path)}
+    found = by_stem(root)
     names = _names(root / "class_labels_indices.csv")
     listed = [item for path in lists for item in _listed(root, path, found, names)]
     if all(item.problem for item in listed):
@@ -53,31 +54,13 @@ def _listed(root: Path, path: Path, found: Mapping[str, Path], names: Mapping[st
             if not row or row[0].startswith("#"):
                 continue
             try:
-                video, start_s, end_s, tags = row[0], float(row[1]), float(row[2]), row[3].split(",")
+                video, times, mids = row[0], (float(row[1]), float(row[2])), row[3].split(",")
             except (IndexError, ValueError):
                 bad.append(f"line {rows.line_num}: it is not `YTID, start, end, tags`")
                 continue
-            chosen.append(_item(root, split, video, (start_s, end_s), [names.get(tag, tag) for tag in tags], found))
+            tags = tuple(names.get(mid, mid) for mid in mids)
+            label = tags[0] if len(tags) == 1 else None
+            chosen.append(listed_clip(root, found, video, times, split, f"{video}_{times[0]:g}", label, tags))
     if bad:
         raise problems("audioset", path, bad)
     return chosen
-
-
-def _item(
-    root: Path, split: str, video: str, times: tuple[float, float], tags: list[str], found: Mapping[str, Path]
-) -> Item:
-    cut = clip_of(found, video, *times)
-    path = cut or found.get(video)
-    key = f"{video}_{times[0]:g}"
-    return Item(
-        source=key if path is None else str(path.relative_to(root)),
-        split=split,
-        group=video,
-        key=key,
-        path=path,
-        label_name=tags[0] if len(tags) == 1 else None,
-        start_s=None if cut else times[0],
-        end_s=None if cut else times[1],
-        problem=None if path is not None else "the file is missing",
-        tags=tuple(tags),
-    )

@@ -21,6 +21,7 @@ VIDEOS = frozenset(
 )
 SOUNDS = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma"})
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+_MOST_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,16 @@ def media_files(root: Path) -> Iterator[Path]:
             yield path
 
 
+def by_stem(root: Path) -> dict[str, Path]:
+    """Videos and sounds anywhere below a folder, by the stems of their names; one of each, as `one_of_each` says."""
+    return one_of_each((path for path in media_files(root) if not is_image(path)), lambda path: path.stem)
+
+
+def one_of_each(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Path]:
+    """One file of each name: of a video and a sound of the same name the video, as its sound goes with it."""
+    return {name(path): path for path in sorted(paths, key=lambda path: path.suffix.lower() in VIDEOS)}
+
+
 def files(root: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
     """Files anywhere below a folder, sorted folder by folder; hidden ones are left out, links are followed.
 
@@ -158,7 +169,7 @@ def listed(
     """(number of the line, what it says by column) of each line of a CSV file that has these columns and maybe others.
 
     one: what a line is. wrong_with: what is wrong with a line that has all columns. Raises UserError for a file without
-    them or without lines, and with all bad lines at once.
+    them or without lines, and with its bad lines as `problems` tells them.
     """
     if not path.is_file():
         raise UserError(
@@ -195,6 +206,44 @@ def clip_of(found: Mapping[str, Path], video: str, start_s: float, end_s: float)
     return next((found[name] for name in names if name in found), None)
 
 
+def listed_clip(
+    root: Path,
+    found: Mapping[str, Path],
+    video: str,
+    times: tuple[float, float],
+    split: str,
+    key: str,
+    label_name: str | None,
+    tags: tuple[str, ...] = (),
+) -> Item:
+    """A clip of a video on the net that a list names: the file of the clip, or else its part of the whole video.
+
+    found: files by stem. times: start and end in seconds. Without either file the item has a problem.
+    """
+    cut = clip_of(found, video, *times)
+    path = cut or found.get(video)
+    return Item(
+        source=key if path is None else str(path.relative_to(root)),
+        split=split,
+        group=video,
+        key=key,
+        path=path,
+        label_name=label_name,
+        start_s=None if cut else times[0],
+        end_s=None if cut else times[1],
+        problem=None if path is not None else "the file is missing",
+        tags=tags,
+    )
+
+
+def said(path: Path) -> dict[str, str] | None:
+    """The sentence of a clip of LRS2 or LRS3 as the `truth` of a sample, from its text file; None without the file."""
+    if not path.is_file():
+        return None
+    first = next(iter(path.read_text(encoding="utf-8").splitlines()), "")
+    return {"text": first.partition("Text:")[2].strip()}
+
+
 def rank(name: str, seed: int) -> str:
     """A hash by which names are put into a random order that does not depend on the machine."""
     return blake2b(f"{seed}/{name}".encode(errors="surrogateescape"), digest_size=16).hexdigest()
@@ -208,6 +257,8 @@ def held_out(names: list[str], share: float, seed: int) -> set[str]:
 
 
 def problems(layout: str, path: Path, lines: list[str]) -> UserError:
-    """The error that reports every bad line of an annotation file at once."""
+    """The error that reports the bad lines of an annotation file at once: how many they are, and the first of them."""
     plural = "line" if len(lines) == 1 else "lines"
-    return UserError(f"The layout {layout} cannot use {len(lines)} {plural} of {path}: {'; '.join(lines)}.")
+    more = f"; and {len(lines) - _MOST_TOLD} more" if len(lines) > _MOST_TOLD else ""
+    told = "; ".join(lines[:_MOST_TOLD])
+    return UserError(f"The layout {layout} cannot use {len(lines)} {plural} of {path}: {told}{more}.")

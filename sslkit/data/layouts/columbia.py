@@ -32,9 +32,8 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
     for track in tracks(source):
         changes = np.flatnonzero(np.diff(track.speaks)) + 1
         for first, last in zip([0, *changes], [*changes, len(track.time_s)], strict=True):
-            if last - first < 2:
-                continue
-            start_s, end_s = float(track.time_s[first]), float(track.time_s[last - 1])
+            start_s = float(track.time_s[first])
+            end_s = max(float(track.time_s[last - 1]), start_s + 1 / _FPS)  # one mark is of one picture
             yield Item(
                 source=str(track.video.relative_to(root)),
                 split="test",

@@ -12,7 +12,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sslkit.data.layouts.base import Item, folder, is_image, media_files, problems, wrong
+from sslkit.data.layouts.base import Item, by_stem, folder, problems, wrong
 from sslkit.data.settings import PrepareSettings
 
 OPTIONS: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
     lists = [path for place in (root, root / "annotations") for path in sorted(place.glob("*.csv")) if _is_list(path)]
     if not lists:
         raise wrong("kinetics", root, f"a CSV file with the columns {', '.join(sorted(_COLUMNS))}")
-    clips = {path.stem: path for path in media_files(root) if not is_image(path)}
+    clips = by_stem(root)
     listed = [item for path in lists for item in _listed(root, path, clips)]
     if all(item.problem for item in listed):
         raise wrong("kinetics", root, "clips like <youtube_id>_000010_000020.mp4")

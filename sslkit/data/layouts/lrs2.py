@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from sslkit.data.layouts.base import Item, folder, problems, wrong
+from sslkit.data.layouts.base import Item, folder, problems, said, wrong
 from sslkit.data.settings import PrepareSettings
 
 SYNCED = True
@@ -51,14 +51,7 @@ def _listed(root: Path, path: Path, place: str) -> Iterator[Item]:
             key=f"{programme}-{name}",
             path=clip,
             problem=None if clip.is_file() else "the file is missing",
-            truth=_said(clip.with_suffix(".txt")),
+            truth=said(clip.with_suffix(".txt")),
         )
     if bad:
         raise problems("lrs2", path, bad)
-
-
-def _said(path: Path) -> dict[str, str] | None:
-    if not path.is_file():
-        return None
-    first = next(iter(path.read_text(encoding="utf-8").splitlines()), "")
-    return {"text": first.partition("Text:")[2].strip()}

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from sslkit.data.layouts.base import Item, folder, held_out, wrong
+from sslkit.data.layouts.base import Item, folder, held_out, said, wrong
 from sslkit.data.settings import PrepareSettings
 
 SYNCED = True
@@ -35,11 +35,4 @@ def _item(root: Path, clip: Path, place: str, val: set[str]) -> Item:
     talk = clip.parent.name
     split = "test" if place == "test" else "val" if talk in val else "train"
     name = str(clip.relative_to(root))
-    return Item(name, split, talk, f"{place}-{talk}-{clip.stem}", clip, truth=_said(clip.with_suffix(".txt")))
-
-
-def _said(path: Path) -> dict[str, str] | None:
-    if not path.is_file():
-        return None
-    first = next(iter(path.read_text(encoding="utf-8").splitlines()), "")
-    return {"text": first.partition("Text:")[2].strip()}
+    return Item(name, split, talk, f"{place}-{talk}-{clip.stem}", clip, truth=said(clip.with_suffix(".txt")))

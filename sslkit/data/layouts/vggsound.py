@@ -4,16 +4,16 @@
     SOURCE/**/<YTID>_<start>.mp4                start with six digits (000030), or written as `audioset` says, or
     SOURCE/**/<YTID>.*                          a whole video, from which the ten seconds are cut
 
-Videos disappear: `max_skipped` must allow for those that are missing.
+Of a video and a sound of one name the video is taken. Videos disappear: `max_skipped` must allow for those that are
+missing.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
-from sslkit.data.layouts.base import Item, clip_of, folder, is_image, media_files, problems, wrong
+from sslkit.data.layouts.base import Item, by_stem, folder, listed_clip, problems, wrong
 from sslkit.data.settings import PrepareSettings
 
 OPTIONS: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
     path = root / "vggsound.csv"
     if not path.is_file():
         raise wrong("vggsound", root, "vggsound.csv")
-    found = {file.stem: file for file in media_files(root) if not is_image(file)}
+    found = by_stem(root)
     chosen, bad = [], []
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
@@ -39,26 +39,10 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
             if split not in ("train", "test"):
                 bad.append(f"line {rows.line_num}: split {split!r} is not train or test")
                 continue
-            chosen.append(_item(root, video, start_s, label, split, found))
+            times = (start_s, start_s + _CLIP_S)
+            chosen.append(listed_clip(root, found, video, times, split, f"{video}_{start_s:06g}", label))
     if bad:
         raise problems("vggsound", path, bad)
     if all(item.problem for item in chosen):
         raise wrong("vggsound", root, "clips like <YTID>_000030.mp4 that the list names")
     return iter(chosen)
-
-
-def _item(root: Path, video: str, start_s: float, label: str, split: str, found: Mapping[str, Path]) -> Item:
-    cut = clip_of(found, video, start_s, start_s + _CLIP_S)
-    path = cut or found.get(video)
-    key = f"{video}_{start_s:06g}"
-    return Item(
-        source=key if path is None else str(path.relative_to(root)),
-        split=split,
-        group=video,
-        key=key,
-        path=path,
-        label_name=label,
-        start_s=None if cut else start_s,
-        end_s=None if cut else start_s + _CLIP_S,
-        problem=None if path is not None else "the file is missing",
-    )

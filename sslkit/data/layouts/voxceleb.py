@@ -4,7 +4,9 @@
     SOURCE/iden_split.txt                                         lines `1|2|3 <id>/<video>/<number>.wav`, VoxCeleb 1
 
 With iden_split.txt its numbers are train, val and test: the same people, other videos. Without, people below a folder
-`test` are test, and of the others a share (`val_share`, by hash) is val: other people. The person is the label.
+`test` are test, and of the others a share (`val_share`, by hash) is val: other people. The person is the label. Of an
+utterance that is there as sound and as video the video is taken: those of VoxCeleb 2 hold their sound (it is from them
+that facebookresearch/av_hubert, preparation/vox_prepare.py, extracts it).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sslkit.data.layouts.base import Item, folder, held_out, is_image, media_files, problems, wrong
+from sslkit.data.layouts.base import Item, folder, held_out, is_image, media_files, one_of_each, problems, wrong
 from sslkit.data.settings import PrepareSettings
 
 OPTIONS: tuple[str, ...] = ("val_share",)
@@ -26,6 +28,7 @@ def items(source: str, settings: PrepareSettings) -> Iterator[Item]:
     root = folder(source, "voxceleb", "a folder with id10001/<video>/00001.wav or .mp4")
     found = [path.relative_to(root) for path in media_files(root) if not is_image(path)]
     found = [path for path in found if len(path.parts) > 2 and _PERSON.fullmatch(path.parts[-3])]
+    found = sorted(one_of_each(found, _utterance).values())
     if not found:
         raise wrong("voxceleb", root, "utterances like id10001/<video>/00001.wav")
     splits = root / "iden_split.txt"
