@@ -19,9 +19,9 @@ from torch import Tensor
 
 from sslkit.demos import footage
 from sslkit.demos.footage import Border, Frames
-from sslkit.demos.steady import Way, steadied
 from sslkit.errors import UserError
 from sslkit.media import read, write
+from sslkit.media.steady import Way, steadied
 from sslkit.ops import flow
 from sslkit.report import picture
 from sslkit.types import Result

@@ -19,11 +19,11 @@ from sslkit.data import clips
 from sslkit.data.dataset import Sample, collate
 from sslkit.data.layouts.base import is_image
 from sslkit.demos import footage
-from sslkit.demos.steady import steadied
 from sslkit.demos.vectors import Place, Rows, Vectors
 from sslkit.errors import SslkitError, UserError, WorkError
 from sslkit.evals import features
 from sslkit.media import picture, read
+from sslkit.media.steady import steadied
 from sslkit.models.trunk import Trunk
 from sslkit.ops import flow
 from sslkit.types import Result

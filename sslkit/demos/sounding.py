@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from sslkit.ops.pixels_that_sound import sounding_places
+from sslkit.evals import following
 from sslkit.tasks.av_object import AvObject
 from sslkit.tasks.av_sync import AvSync
 from sslkit.types import Reads
@@ -97,19 +97,33 @@ def _cut(window: Reads, fps: float, stride: int, seen_s: float, stills: bool) ->
     return Cut(fps, window.frames, stride, seen_s, window.sound_s, window.rate_hz, side_px, stills, judges=True)
 
 
+@dataclass(frozen=True)
 class Moving:
-    """Pixels that sound: places whose motion follows the sound, by sparse correlation; nothing is trained.
+    """Pixels that sound: places whose motion, without the camera's, follows the sound; nothing is trained.
 
-    The evidence is the similarity over its largest value in the window: it says where, but not whether.
+    The evidence is the similarity over its largest value in the window: it says where, but not whether. frames: of a
+    window.
     """
 
-    cut = Cut(12.5, 25, 12, 2.0, 2.0, 16_000, 96, stills=False, judges=False)
+    frames: int = following.FRAMES
+
+    LEAST_S = 2.0
+    """In shorter windows too much moves as the sound goes by chance."""
+
+    @classmethod
+    def within(cls, seconds: float) -> Moving:
+        """For a video of so many seconds: where it is short, windows are as short."""
+        return cls(min(following.FRAMES, int(max(cls.LEAST_S, seconds) * following.FPS + 1e-6)))
+
+    @property
+    def cut(self) -> Cut:
+        """A window a second."""
+        fps, seen_s = following.FPS, self.frames / following.FPS
+        rate_hz, side_px = following.RATE_HZ, following.SIDE_PX
+        return Cut(fps, self.frames, 12, seen_s, seen_s, rate_hz, side_px, stills=False, judges=False)
 
     def find(self, frames: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights of places in what follows the sound, one map for all pictures of a window."""
-        maps = [
-            sounding_places(clip.permute(0, 3, 1, 2), heard, self.cut.rate_hz, self.cut.fps).mean(0)
-            for clip, heard in zip(frames, sound, strict=True)
-        ]
-        heat = torch.stack(maps)
+        """Weights of places in what follows the sound, a map for the middle picture of each window."""
+        windows, middle = zip(frames.numpy(), sound, strict=True), frames.shape[1] // 2
+        heat = torch.stack([following.followed(clip, heard, following.FPS, middle) for clip, heard in windows])
         return heat[:, None], (heat / heat.amax((1, 2), keepdim=True).clamp(min=_LEAST))[:, None]

@@ -6,9 +6,9 @@ the window; of annotated data, the consensus of its boxes. Pointing is the share
 inside; cIoU predicts the hotter half of the picture, is counted from 0.5 on, and its AUC is over all thresholds. Beside
 them: what looks at nothing (a hill in the centre, the central half, the whole picture), the same network untrained, the
 same network with the sound of a sample of another source, whose evidence should be less (ROC AUC) and whose peak should
-not know the source, the same in silence, and the places whose motion follows the sound of the whole sample ("cca"), for
-which nothing is trained. Of each, how much more often it points right than the centre does in the same windows, with
-its interval, and the mean of the largest similarity, which a network that listens has lower for what is not the sound.
+not know the source, the same in silence, and what moves as the sound goes in the seconds around ("cca"), for which
+nothing is trained. Of each, how much more often it points right than the centre does in the same windows, with its
+interval, and the mean of the largest similarity, which a network that listens has lower for what is not the sound.
 
 Source: pointing, Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018; cIoU, Senocak et al., CVPR 2018, as
 released by Chen et al., CVPR 2021.
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from sslkit.data.dataset import Dataset, collate
 from sslkit.errors import UserError
+from sslkit.evals import following
 from sslkit.evals.base import Row, interval
 from sslkit.ops import ranking
 from sslkit.ops.localisation import (
@@ -40,7 +41,6 @@ from sslkit.ops.localisation import (
     success_auc,
     upper_half,
 )
-from sslkit.ops.pixels_that_sound import sounding_places
 from sslkit.ops.sound import level_db
 from sslkit.types import Published, Reads, Result
 
@@ -52,7 +52,6 @@ _SILENT_DB = -60.0
 _VOTES = {1: 1, 2: 1}
 _MATCHED, _OTHER, _SILENCE = "matched sound", "another sound", "silence"
 _UNTRAINED, _CCA = "untrained", "cca"
-_CCA_FPS, _CCA_HZ, _CCA_PX = 12.5, 16_000, 96
 
 
 class Localiser(Protocol):
@@ -232,16 +231,23 @@ def _middle_s(dataset: Dataset, index: int, reads: Reads) -> float:
 def _followed(dataset: Dataset, index: int, times_s: Sequence[float]) -> Tensor | None:
     """Maps (N, h, w) at some times of the places whose motion follows the sound of a sample; None for a picture."""
     entry = dataset.entries[index]
-    fps = min(_CCA_FPS, entry.fps) if entry.kind != "image" else 0.0
+    fps = min(following.FPS, entry.fps) if entry.kind != "image" else 0.0
     count = int(min(entry.seconds, entry.sound_s) * fps)
     if count < 2:
         return None
-    whole = Reads(frames=count, fps=fps, side_px=_CCA_PX, sound_s=count / fps, rate_hz=_CCA_HZ, start="spread")
+    rate_hz, side_px = following.RATE_HZ, following.SIDE_PX
+    whole = Reads(frames=count, fps=fps, side_px=side_px, sound_s=count / fps, rate_hz=rate_hz, start="spread")
     starts = dataset.windows(index, whole, None)
     batch = collate([dataset.read(index, starts, whole)])
     assert batch.frames is not None and batch.sound is not None
-    heat = sounding_places(batch.frames[0, 0], batch.sound[0, 0], _CCA_HZ, fps)
-    return heat[[min(count - 1, max(0, int((time_s - starts[0]) * fps))) for time_s in times_s]]
+    frames, sound, maps = batch.frames[0, 0].permute(0, 2, 3, 1).numpy(), batch.sound[0, 0], []
+    for time_s in times_s:
+        number = min(count - 1, max(0, int((time_s - starts[0]) * fps)))
+        first = max(0, min(number - following.FRAMES // 2, count - following.FRAMES))
+        around = frames[first : first + following.FRAMES]
+        begin, end = (round(at / fps * rate_hz) for at in (first, first + len(around)))
+        maps.append(following.followed(around, sound[begin:end], fps, number - first))
+    return torch.stack(maps)
 
 
 def _groups(truth: Mapping[str, Any], boxes: Sequence[Sequence[float]]) -> tuple[str, ...]:

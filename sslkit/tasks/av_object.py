@@ -126,8 +126,8 @@ def moving(moved: Tensor, size: Sequence[int]) -> Tensor:
 def contrast(logits: Tensor, source: Tensor) -> Tensor:
     """Cross-entropy of N frames that look for their own sound among N, and of sounds that look for their frame.
 
-    logits: (N, N), row i for frame i. source: (N,), equal for clips of one recording, which are no negatives of each other.
-    0 for no frames.
+    logits: (N, N), row i for frame i. source: (N,), equal for clips of one recording, which are no negatives of each
+    other. 0 for no frames.
     """
     same = source[:, None] == source
     same.fill_diagonal_(False)

@@ -135,7 +135,7 @@ class Correspondence(Task):
 
     @torch.no_grad()
     def views(self, batch: Batch, draw: Draw) -> Views:
-        """frames (N, 3, S, S) float; sound (N, M) int16; source (N,) of the whole batch, equal for clips of a recording.
+        """frames (N, 3, S, S) float; sound (N, M) int16; source (N,) of the whole batch, of each recording its own.
 
         And Q questions: sight_row, sound_row (Q,) int64 rows of the whole batch, target (Q,) 1 where they belong
         together, sample (Q,). Where a second picture is read, moved (N, S, S): how far it differs, in levels of gray.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sslkit.demos.steady import Way, steadied
+from sslkit.media.steady import Way, steadied
 
 
 def _panned(frames: int, step_px: int, seed: int = 0) -> np.ndarray:
