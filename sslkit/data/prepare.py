@@ -320,8 +320,3 @@ def _finished(out: Path) -> Prepared:
     if (out / ".parts").is_dir():
         shutil.rmtree(out / ".parts")
     return Prepared(out, about.layout, tuple(about.classes), about.counts, about.skipped, about.seconds)
-
-
-def default_workers() -> int:
-    """One worker for each core that this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -7,7 +7,7 @@ minute, and nothing is computed twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +50,15 @@ class Refused:
 
 @dataclass(frozen=True)
 class Faces:
-    """The faces of a video at 25 frames a second, boxes in its pixels. frames: of the video at that rate."""
+    """The faces of a video at 25 frames a second, boxes in its pixels.
+
+    frames: of the video at that rate. damaged_s: when pictures are missing that are damaged in the file.
+    """
 
     frames: int
     tracks: list[Track]
     refused: list[Refused]
+    damaged_s: list[float] = field(default_factory=list)
 
 
 def followed(
@@ -64,14 +68,16 @@ def followed(
     about, stages = read.probe(video), stages or Stages()
     scale = _looked_scale(about.width, about.height)
     side_px = round(min(about.height, about.width) * scale) // 2 * 2
-    cuts, looker = shots.Cuts(FPS), faces.Looker(find)
-    for chunk in stages.drawn("decode", read.video_chunks(video, FPS, side_px, _CHUNK_FRAMES)):
+    cuts, looker, damaged_s = shots.Cuts(FPS), faces.Looker(find), list[float]()
+    chunks = read.video_chunks(video, FPS, side_px, _CHUNK_FRAMES, damaged=damaged_s.append)
+    for chunk in stages.drawn("decode", chunks):
         with stages.stage("faces"):
             looker.add(chunk, cuts.add(chunk), min(about.height, about.width) / side_px)
         stages.reached(looker.frames, round(about.duration_s * FPS), f"{video.name}: faces")
     tracks = looker.tracks()
     refused = [Refused(track, why) for track in tracks if (why := _why_not(track, least_frames, least_px))]
-    return Faces(looker.frames, [track for track in tracks if all(track is not one.track for one in refused)], refused)
+    kept = [track for track in tracks if all(track is not one.track for one in refused)]
+    return Faces(looker.frames, kept, refused, damaged_s)
 
 
 def least_found_px(width: int, height: int) -> int:
@@ -166,17 +172,26 @@ def _large(video: Path, until: int, part: faces.Part) -> Iterator[tuple[int, Fra
         first += len(chunk)
 
 
-@torch.inference_mode()
-def heard(video: Path, frames: int, hear: Hear, stream: int = 0, stages: Stages | None = None) -> Tensor:
-    """Vectors of the sound of so many frames, (frames - 4, D): vector t is heard with the frames t .. t + 4.
+@dataclass(frozen=True)
+class Sounding:
+    """The sound of a video: vectors (T, D) and levels (T,) in dB under full scale, t of the frames t .. t + 4.
 
     Where there is no sound, as after the end of its stream or where nothing but dither is recorded, vectors are not
-    numbers. stream: which of several sounds, from 0.
+    numbers. damaged_s: when sound is missing that is damaged in the file.
     """
-    stages, found = stages or Stages(), []
+
+    vectors: Tensor
+    level_db: Tensor
+    damaged_s: list[float] = field(default_factory=list)
+
+
+@torch.inference_mode()
+def heard(video: Path, frames: int, hear: Hear, stream: int = 0, stages: Stages | None = None) -> Sounding:
+    """The sound of so many frames. stream: which of several, from 0."""
+    stages, found, levels, damaged_s = stages or Stages(), [], [], list[float]()
     # A window of sound is a little longer than five frames, with the same middle.
     early_s, end_s = (WINDOW - WINDOW_FRAMES * HOP) / 2 / RATE_HZ, (frames + 2 * _SLACK_FRAMES) / FPS
-    pieces = read.sound_chunks(video, RATE_HZ, _JUDGED_FRAMES / FPS, -early_s, end_s, stream)
+    pieces = read.sound_chunks(video, RATE_HZ, _JUDGED_FRAMES / FPS, -early_s, end_s, stream, damaged=damaged_s.append)
     sound = Sound(pieces, RATE_HZ, -early_s)
     for first in range(0, max(0, frames - WINDOW_FRAMES + 1), _JUDGED_FRAMES):
         last = min(first + _JUDGED_FRAMES, frames - WINDOW_FRAMES + 1)
@@ -186,7 +201,10 @@ def heard(video: Path, frames: int, hear: Hear, stream: int = 0, stages: Stages 
             samples = sound.part(begin / FPS - early_s, ((end - begin - 1) * HOP + WINDOW) / RATE_HZ)
         with stages.stage("features"):
             waveform = torch.from_numpy(samples)
-            vectors = hear(waveform[None]).cpu()
-            vectors[level_db(waveform.unfold(0, WINDOW, HOP)) < _SILENT_DB] = torch.nan
+            vectors, level = hear(waveform[None]).cpu(), level_db(waveform.unfold(0, WINDOW, HOP))
+            vectors[level < _SILENT_DB] = torch.nan
         found.append(vectors[first - begin : last - begin])
-    return torch.cat(found) if found else torch.zeros(0, 1)
+        levels.append(level[first - begin : last - begin])
+    if not found:
+        return Sounding(torch.zeros(0, 1), torch.zeros(0), damaged_s)
+    return Sounding(torch.cat(found), torch.cat(levels), damaged_s)

@@ -6,30 +6,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from sslkit.data.dataset import Dataset
 from sslkit.engine import feed
+from sslkit.evals.localisation import Localiser
 from sslkit.report import picture
-from sslkit.types import Batch, Panel, Reads, Result
+from sslkit.types import Batch, Panel, Result
 
 _WINDOWS = 3
 _BATCH = 8
 _SHOWN_PX = 160
-
-
-class Localiser(Protocol):
-    """A task that can say where a sound comes from."""
-
-    @property
-    def window(self) -> Reads:
-        """The pictures and the sound that `localise` takes."""
-
-    def localise(self, frames: Tensor, sound: Tensor) -> Tensor:
-        """Raw similarity (N, h, w) of the places of windows (N, T, 3, H, W) to sounds (N, M)."""
 
 
 @dataclass(frozen=True)

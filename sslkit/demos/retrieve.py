@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from sslkit.data import windows
 from sslkit.data.dataset import Dataset, Sample, collate
 from sslkit.data.layouts.base import SOUNDS, is_image
 from sslkit.demos import footage
@@ -32,7 +33,7 @@ from sslkit.media import picture, read, write
 from sslkit.ops.sound import level_db
 from sslkit.ops.spectrum import MATCHING, log_spectrogram
 from sslkit.report.picture import to_uint8
-from sslkit.types import Panel, Result
+from sslkit.types import Panel, Reads, Result
 
 Progress = Callable[[int, int, str], None]
 OTHER: dict[Sense, Sense] = {"sight": "sound", "sound": "sight"}
@@ -56,13 +57,21 @@ class Gallery:
     def of(
         cls, space: Space, splits: Sequence[Dataset], sense: Sense, workers: int = 0, progress: Progress | None = None
     ) -> Gallery:
-        """Of all splits. Raises UserError where no sample holds the sense."""
+        """Of all splits that hold the sense. Raises UserError where no sample holds it."""
         parts, places = [], []
-        for dataset in splits:
+        for dataset in holding(splits, space.reads(sense)):
             found, numbers = senses.describe(space, dataset, (sense,), workers, progress)
             parts.append(found[sense])
             places += [(dataset, number) for number in numbers]
         return cls(sense, torch.cat(parts), places)
+
+
+def holding(splits: Sequence[Dataset], reads: Reads) -> list[Dataset]:
+    """Those splits with a sample that holds what is read. Raises UserError, about the first, where none does."""
+    found = [one for one in splits if any(len(windows.possible_starts(entry, reads)) for entry in one.entries)]
+    if not found:
+        splits[0].usable(reads)
+    return found
 
 
 @dataclass(frozen=True)

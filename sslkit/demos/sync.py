@@ -34,6 +34,11 @@ from sslkit.types import Result
 _SEARCHED_FRAMES = 5000
 """At once, so that an hour needs no more memory than a minute."""
 _MOST_NAMED = 6
+_AROUND_FRAMES = 10
+"""How far what sees and hears looks around, and a little more."""
+_LOUD_SHARE, _LOUD_DB = 0.95, 30.0
+_CUT_SHORT_S = 1.0
+"""Files may say that they are a little longer than they are."""
 _LEAST_FPS = 10.0
 """Below it, pictures of a mouth are further apart than syllables."""
 Verdict = Literal["in sync", "sound late", "sound early", "not found", "no face"]
@@ -45,8 +50,8 @@ class SyncSettings:
     """reach_frames: the range of offsets, to either side. least_s: of a track; least_px: of a face.
 
     sure: confidence from which an answer is given. unsure: share of it from which a face may belong to the sound, and
-    enough_rows: distances that it takes to say that it does not. By them, with the weights that ship, 3 of 27 training
-    clips are told not to be heard where they are, and 73 % of voices of others are. near_frames: offsets up to this
+    enough_rows: distances, where the sound is loud, that it takes to say that it does not: `sslkit probe --recipe sync`
+    counts both kinds of error ("own_denied", "other_denied"). near_frames: offsets up to this
     are in sync. strays: share of what is spoken that may say another offset than the rest, which is then still given.
     """
 
@@ -101,7 +106,9 @@ class Observed:
     """What was seen and heard of a video.
 
     sights: vectors of each track, (T - 4, D), the first of its first five frames. sound: of the video, (frames - 4, D).
-    stream: of several sounds, the one that was heard, from 0. squared: as the watcher.
+    stream: of several sounds, the one that was heard, from 0. squared: as the watcher. loud: (frames - 4,) bool, when
+    it is about as loud as where it is loud. damaged_s: when pictures or sound are missing that are damaged in the file;
+    around it the sound's vectors are not numbers.
     """
 
     video: Path
@@ -111,6 +118,8 @@ class Observed:
     sound: Tensor
     stream: int
     squared: bool
+    loud: Tensor
+    damaged_s: list[float]
 
 
 def sync(
@@ -146,8 +155,23 @@ def observe(
         raise WorkError(f"{video} has no {missing}: there is nothing to compare.")
     found = people.followed(video, _least(settings), settings.least_px, find, stages)
     sights = people.seen(video, found.tracks, watcher.see, watcher.side_px, watcher.part, stages)
-    sound = people.heard(video, found.frames, watcher.hear, stream, stages)
-    return Observed(video, about, found, sights, sound, stream, watcher.squared)
+    heard = people.heard(video, found.frames, watcher.hear, stream, stages)
+    damaged_s = sorted({round(at_s, 2) for at_s in (*found.damaged_s, *heard.damaged_s)})
+    sound = _without(heard.vectors, damaged_s)
+    return Observed(video, about, found, sights, sound, stream, watcher.squared, _loud(heard.level_db), damaged_s)
+
+
+def _without(vectors: Tensor, times_s: Sequence[float]) -> Tensor:
+    """Vectors of frames that are not numbers around some times, where what is missing would pass for movement."""
+    kept = vectors.clone()
+    for frame in (int(time_s * FPS) for time_s in times_s):
+        kept[max(0, frame - WINDOW_FRAMES + 1 - _AROUND_FRAMES) : max(0, frame + _AROUND_FRAMES + 1)] = torch.nan
+    return kept
+
+
+def _loud(level_db: Tensor) -> Tensor:
+    """Where a sound is about as loud as where it is loud, as speech is but not what a room sounds like."""
+    return level_db >= level_db.quantile(_LOUD_SHARE) - _LOUD_DB if len(level_db) else level_db.bool()
 
 
 def measured(
@@ -178,6 +202,7 @@ def measured(
             "stream": observed.stream + 1,
             "streams": about.sounds,
             "coverage": round(_covered(heard) / max(1, found.frames), 4),
+            "damaged_s": observed.damaged_s,
             "tracks": [_told(one) for one in heard],
             "refused": [{**_place(one.track), "reason": one.reason} for one in found.refused],
             "spent_s": {stage: round(spent_s, 3) for stage, spent_s in stages.seconds.items()},
@@ -191,7 +216,7 @@ def searched(observed: Observed, settings: SyncSettings, stages: Stages | None =
     """What each track says; none is sure where there are too few pictures."""
     tracks = zip(observed.found.tracks, observed.sights, strict=True)
     with (stages or Stages()).stage("search"):
-        heard = [_searched(track, sight, observed.sound, settings, observed.squared) for track, sight in tracks]
+        heard = [_searched(track, sight, observed, settings) for track, sight in tracks]
     if not too_few(observed.about):
         return heard
     return [one if one.said == "silent" else replace(one, offset=None, said="unsure") for one in heard]
@@ -230,7 +255,8 @@ def vectors(
     track, pairs = max(found.tracks, key=lambda one: len(one.boxes)), []
     for watcher in watchers:
         (sight,) = people.seen(video, [track], watcher.see, watcher.side_px, watcher.part)
-        pairs.append((sight, people.heard(video, found.frames, watcher.hear)[track.start : track.start + len(sight)]))
+        sound = people.heard(video, found.frames, watcher.hear).vectors
+        pairs.append((sight, sound[track.start : track.start + len(sight)]))
     return pairs
 
 
@@ -239,9 +265,9 @@ def _least(settings: SyncSettings) -> int:
     return max(round(settings.least_s * FPS), 2 * settings.reach_frames + WINDOW_FRAMES + 1)
 
 
-def _searched(track: Track, sight: Tensor, sound: Tensor, settings: SyncSettings, squared: bool) -> Heard:
+def _searched(track: Track, sight: Tensor, observed: Observed, settings: SyncSettings) -> Heard:
     """The distances of a track to the sound around it, which may reach beyond the track."""
-    reach = settings.reach_frames
+    reach, sound, squared = settings.reach_frames, observed.sound, observed.squared
     first, last = max(track.start, reach), min(track.start + len(sight), len(sound) - reach)
     total, compared = torch.zeros(2 * reach + 1, dtype=torch.float64), [torch.zeros(0, dtype=torch.int64)]
     for begin in range(first, last, _SEARCHED_FRAMES):
@@ -258,7 +284,8 @@ def _searched(track: Track, sight: Tensor, sound: Tensor, settings: SyncSettings
         return Heard(track, torch.full((2 * reach + 1,), torch.nan), every, None, 0.0, "silent", squared)
     curve = (total / len(every)).float()
     offset, confidence = _answered(curve, len(every), squared, settings)
-    return Heard(track, curve, every, offset, confidence, _said(offset, confidence, len(every), settings), squared)
+    said = _said(offset, confidence, int(observed.loud[every].sum()), settings)
+    return Heard(track, curve, every, offset, confidence, said, squared)
 
 
 def _answered(curve: Tensor, rows: int, squared: bool, settings: SyncSettings) -> tuple[int | None, float]:
@@ -271,13 +298,13 @@ def _answered(curve: Tensor, rows: int, squared: bool, settings: SyncSettings) -
     return (int(best.frames) if sure else None), confidence
 
 
-def _said(offset: int | None, confidence: float, rows: int, settings: SyncSettings) -> Said:
+def _said(offset: int | None, confidence: float, loud_rows: int, settings: SyncSettings) -> Said:
     """What a track with sound says."""
     if offset is not None:
         return "speaks"
     if confidence >= settings.sure:
         return "beyond the range"
-    little = rows < settings.enough_rows
+    little = loud_rows < settings.enough_rows
     return "unsure" if little or confidence >= settings.unsure * settings.sure else "not this voice"
 
 
@@ -353,7 +380,7 @@ def _in_words(heard: Sequence[Heard], of_all: Together, settings: SyncSettings) 
     if of_all.strays:
         return f"faces disagree, so no one offset is right for all of it: {_offsets_named(heard)}; --plot shows each"
     if said == {"silent"}:
-        return "there is no sound while a face is seen"
+        return f"too little sound is heard while a face is seen: {reach_s:.1f} s before and after count as well"
     if "beyond the range" in said:
         return f"the sound is off by {reach_s:.1f} s, the end of the range, or by more: raise --reach-frames"
     if said & {"unsure", "speaks"}:
@@ -390,9 +417,24 @@ def _notes(observed: Observed, heard: Sequence[Heard], of_all: Together, setting
             f"{video}: no face was found; what ships finds none below {least_px} px in pictures of this size "
             "(--detector takes another)."
         )
+    notes += _broken(observed)
     if observed.about.sounds > 1:
         notes.append(
             f"{video} has {observed.about.sounds} sound streams, of which number {observed.stream + 1} was measured: "
             "--stream chooses."
+        )
+    return notes
+
+
+def _broken(observed: Observed) -> list[str]:
+    """What is missing of a file: around damage nothing is compared, beyond its end nothing is there."""
+    notes, damaged_s, told_s, ends_s = [], observed.damaged_s, observed.about.duration_s, observed.found.frames / FPS
+    if damaged_s:
+        first, last = f"{damaged_s[0]:.1f}", f"{damaged_s[-1]:.1f}"
+        at = f"at {first} s" if first == last else f"between {first} and {last} s"
+        notes.append(f"{observed.video} is damaged {at}: what lies around that was left out.")
+    if told_s - ends_s > _CUT_SHORT_S:
+        notes.append(
+            f"{observed.video} was cut short: it ends after {ends_s:.1f} s, and says that it has {told_s:.1f} s."
         )
     return notes

@@ -88,9 +88,11 @@ def evaluate(
 
     Rows: {"init", "layer", "metric", "value", "fold", "seed", "run", "held_out", "cost"} for each fold, then the means
     {"init", "layer", "metric", "value", "spread", "runs", "best"} over folds and seeds. Raises UserError for samples
-    without labels or folds.
+    without labels or folds, and for a recipe that pools otherwise than the protocol.
     """
     began, classes = time.perf_counter(), datasets[0].info.classes
+    if recipe.pool != "max":
+        raise UserError(f"pool is {recipe.pool}, but this protocol pools by maximum, as published: set pool to max.")
     if len(classes) < 2:
         raise UserError(f"{datasets[0]!r} has fewer than two classes: prepare sounds with labels.")
     rows: list[Row] = []
@@ -133,13 +135,14 @@ def windows(
     if trunk.takes.frames or trunk.takes.flow or not trunk.takes.sound_s:
         raise UserError(f"{trunk.name} takes pictures; this protocol needs a network that hears: name another run.")
     trunk.to(device).eval()
+    wanted = () if isinstance(trunk, Cepstra) else recipe.layers  # which names layers of networks
     layers: dict[str, list[Tensor]] = {}
     samples: list[Tensor] = []
     labels: list[Tensor] = []
     folds: list[Tensor] = []
     for dataset, raw, sounding in _read(trunk, datasets, recipe, device, workers):
         maps = trunk(features.inputs(raw, trunk))
-        for layer in recipe.layers or maps:
+        for layer in wanted or maps:
             if layer not in maps:
                 raise UserError(f"{trunk.name} has no layer {layer!r}: it has {', '.join(maps)}.")
             pooled = pooled_places(maps[layer].float(), recipe.pool_dims)
@@ -261,7 +264,7 @@ def _fields(
         "preprocessing": {
             "clips": recipe.clips,
             "silence_db": recipe.silence_db,
-            "pool": "max",
+            "pool": recipe.pool,
             "pool_dims": recipe.pool_dims,
         },
     }

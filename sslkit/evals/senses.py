@@ -5,7 +5,7 @@ four directions (im2im, im2au, au2im, au2au). A query may find nothing of its ow
 the share of tags that both have of all that either has, or by having the same class where there are no tags; nDCG over
 the first 30, and queries to which nothing is relevant are left out and counted. Chance is what any order gets on
 average: it is high where classes are few. For data without labels: how often a sample's own other sense, the only right
-answer among all, is found (recall@k, median rank).
+answer among it and all of other sources, is found (recall@k, median rank).
 Networks that were not trained for one space (av_correspondence, av_object) are given one by canonical correlation on
 the train split; rows of theirs are called "+ CCA".
 Source: Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018.
@@ -189,6 +189,8 @@ def measured(vectors: dict[Sense, Tensor], entries: Sequence[Entry], first: int)
     relevance, gallery = relevant(entries), _gallery(entries)
     found = {}
     own = torch.arange(len(entries))
+    barred = ~gallery
+    barred[own, own] = False  # the only right answer
     for query, other in product(_SHORT, _SHORT):
         scores = -torch.cdist(vectors[query].double(), vectors[other].double())
         way = f"{_SHORT[query]}2{_SHORT[other]}"
@@ -196,6 +198,7 @@ def measured(vectors: dict[Sense, Tensor], entries: Sequence[Entry], first: int)
         if bool(values.isfinite().any()):
             found[f"{way}_ndcg@{first}"] = float(values.nanmean())
         if query != other:
+            scores = scores.masked_fill(barred, -torch.inf)
             tops = {f"{way}_recall@{k}": measures.top_k_accuracy(scores, own, k) for k in _RECALLS if k <= len(own)}
             found |= {**tops, f"{way}_median_rank": ranking.median_rank(scores, own)}
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sslkit import pages
 from sslkit.data.dataset import Dataset
 from sslkit.demos.dub import Examples, dubbed
 from sslkit.engine import feed
@@ -44,27 +46,30 @@ def dub(
 
     weights: a run of indicated_sound. The samples are spread over the test split; with "example", what is heard comes
     from the train split. Its onsets are compared with the impacts of a toybox or, of other data, with the onsets of the
-    sample's own sound; and, as the control, with those of the next sample.
+    sample's own sound; and, as the control, with those of the next sample, where there is one. Raises UserError where a
+    file to be written is there already.
     """
     began = time.perf_counter()
     task, run, match = loaded(weights)
     if not isinstance(task, IndicatedSound):
         raise UserError(f"{weights} learnt {run.recipe.task}; sslkit dub needs a run of indicated_sound.")
     chosen, folder = pick(device), out or Path("runs") / "dub"
+    test = Dataset(on, "test")
+    asked = feed.evenly(test.usable(task.reads().but(sound_s=0.0)), samples)
+    names = _names(test)
+    pages.free(folder, *(f"{names[index]}{ending}" for index in asked for ending in (".wav", ".mp4")))
     place(task, chosen)
     examples = None
     if method == "example":
         train, reads = Dataset(on, "train"), task.reads()
         indices = feed.evenly(train.usable(reads), _EXAMPLES)
         examples = Examples.of(task, feed.once(train, reads, 16, chosen, workers, indices=indices))
-    test = Dataset(on, "test")
-    asked = feed.evenly(test.usable(task.reads().but(sound_s=0.0)), samples)
     folder.mkdir(parents=True, exist_ok=True)
     rows, said = [], []
     for done, index in enumerate(asked):
         if progress:
             progress(done, len(asked), "dub: sounds")
-        row, sound = _written(task, test, index, examples, folder)
+        row, sound = _written(task, test, index, examples, folder / names[index])
         rows.append(row)
         said.append(_onsets_s(sound, task.settings.rate_hz))
     true = [_impacts_s(test, index, task.settings.rate_hz) for index in asked]
@@ -72,10 +77,13 @@ def dub(
         {"onsets": len(ours), "own_onsets": len(own), "found": matches(ours, own, _WITHIN_S)}
         for ours, own in zip(said, true, strict=True)
     ]
+    metrics = _agreement(said, true)
+    if len(asked) > 1:
+        metrics |= {f"control_{name}": value for name, value in _agreement(said, true[1:] + true[:1]).items()}
     return Result(
         name=f"dub by {method}",
         fields={"run": str(weights), "method": method},
-        metrics=_agreement(said, true) | {f"control_{k}": v for k, v in _agreement(said, true[1:] + true[:1]).items()},
+        metrics=metrics,
         rows=[row | count for row, count in zip(rows, counts, strict=True)],
         files={"folder": str(folder)},
         notes=[f"{weights}: {match.told()}."],
@@ -111,18 +119,27 @@ def _impacts_s(data: Dataset, index: int, rate_hz: int) -> list[float]:
     return _onsets_s(torch.from_numpy(sound[0]), rate_hz)
 
 
+def _names(data: Dataset) -> list[str]:
+    """What the files of each sample are called: its key; where several have that, its folder too, then its number."""
+    folders = [entry.shard.parent.resolve().name for entry in data.entries]
+    names = [Path(entry.key).name for entry in data.entries]
+    counts = Counter(names)
+    names = [f"{folder}-{name}" if counts[name] > 1 else name for folder, name in zip(folders, names, strict=True)]
+    counts = Counter(names)
+    return [f"{number}-{name}" if counts[name] > 1 else name for number, name in enumerate(names)]
+
+
 def _written(
-    task: IndicatedSound, data: Dataset, index: int, examples: Examples | None, folder: Path
+    task: IndicatedSound, data: Dataset, index: int, examples: Examples | None, path: Path
 ) -> tuple[dict[str, str | float], Tensor]:
-    """Dub a sample, name its files, and return its sound (N,)."""
+    """Dub a sample into `path`.wav and .mp4, name these files, and return its sound (N,)."""
     entry, fps, rate_hz = data.entries[index], float(task.settings.fps), task.settings.rate_hz
     reads = Reads(frames=int(entry.seconds * fps + 1e-6), fps=fps)
     frames = data.read(index, [0.0], reads).frames
     assert frames is not None
     pictures = frames[0][:, : entry.height // 2 * 2, : entry.width // 2 * 2]
     sound = dubbed(task, torch.from_numpy(frames[0]).permute(0, 3, 1, 2), examples)
-    name = Path(entry.key).name
-    write.wav(folder / f"{name}.wav", sound.numpy(), rate_hz)
-    write.video(folder / f"{name}.mp4", pictures, fps, sound.numpy(), rate_hz)
-    files = {"sample": entry.key, "sound": f"{name}.wav", "video": f"{name}.mp4"}
+    files = {"sample": entry.key, "sound": f"{path.name}.wav", "video": f"{path.name}.mp4"}
+    write.wav(path.with_name(files["sound"]), sound.numpy(), rate_hz)
+    write.video(path.with_name(files["video"]), pictures, fps, sound.numpy(), rate_hz)
     return files | {"seconds": len(sound) / rate_hz, "level_db": round(float(level_db(sound)), 1)}, sound

@@ -32,14 +32,16 @@ def offsets_measured(
     progress: Progress | None = None,
     dubbed: str = "",
     moved: Sequence[int] = (),
+    seeds: int = 1,
 ) -> Result:
     """How often known offsets of sound are found in the videos below some folders, by runs of lip_sync and by controls.
 
     A run may also be the file of the released SyncNet. Without a run by the weights that come with the package. Beside
     them stand the same networks with random weights, and cca. Groups are the folders of the files. dubbed: name of one
     of the folders `on`, in whose videos another voice is heard. moved: frames by which the sound of the other files is
-    moved as well, to ask `sslkit sync` from end to end, see `sslkit.jobs.moved`. Videos that cannot be read, or in
-    which nobody is seen and heard, are skipped, and the result tells which. Raises WorkError when nothing is left.
+    moved as well, to ask `sslkit sync` from end to end, see `sslkit.jobs.moved`. seeds: of the random weights; with
+    more than one their rows tell which. Videos that cannot be read, or in which nobody is seen and heard, are skipped,
+    and the result tells which. Raises WorkError when nothing is left.
     """
     began = time.perf_counter()
     videos = [(folder, path) for folder in map(Path, on) for path in media_files(folder) if _is_video(path)]
@@ -49,7 +51,10 @@ def offsets_measured(
         raise UserError(f"The folder dubbed={dubbed} is to be named with --on, beside one of people's own voices.")
     sources = _named(runs)
     networks = {init: shipped(device) if run is None else trained(run, device) for init, run in sources.items()}
-    untrained: dict[str, Watcher] = {init: one for init, _, one in blanks(networks.values(), _UNTRAINED)}
+    untrained: dict[str, Watcher] = {
+        init if seeds == 1 else f"{init}, seed {seed}": one
+        for init, seed, one in blanks(networks.values(), _UNTRAINED, seeds)
+    }
     watchers: dict[str, Watcher] = {**networks, **untrained, _CCA: Opening()}
     weights = {**sources, **dict.fromkeys(untrained, Path(_UNTRAINED))}
     clips: dict[str, list[evaluation.Clip]] = {init: [] for init in watchers}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +32,6 @@ from sslkit.tasks.av_object import AvObject
 from sslkit.tasks.av_sync import AvSync
 from sslkit.types import Published, Result
 
-_OF_LAYERS = ("probe", "linear", "svm", "knn", "retrieval")
-
 
 def probe(
     runs: Sequence[Path],
@@ -49,13 +47,16 @@ def probe(
 ) -> Result:
     """Measure what frozen networks know by the protocol of a recipe, beside controls.
 
-    Most protocols put features of runs, random networks and supervised ones on a labelled dataset side by side.
+    Most protocols put features of runs, random networks and supervised ones on a labelled dataset side by side. Raises
+    UserError for controls, seeds and overrides that the protocol does not use.
     """
     chosen = recipes.load_probe(recipe, set=overrides)
-    name = "probe" if chosen.protocol in _OF_LAYERS else chosen.protocol
+    measured, used = _PROTOCOLS[chosen.protocol]
+    _check_used(chosen.protocol, used, inits, seeds, overrides)
+    name = "probe" if measured is _of_layers else chosen.protocol
     folder = evaluation_folder(out, runs, name, on)
     asked = _Asked(list(runs), list(on), list(inits), chosen, seeds, pick(device), folder, workers, progress)
-    result = _PROTOCOLS.get(name, _of_layers)(asked)
+    result = measured(asked)
     if result.paper is None and chosen.paper is not None:
         result.paper = Published(chosen.paper.value, chosen.paper.where, chosen.paper.metric)
     return pages.of_rows(result, folder, name)
@@ -74,6 +75,18 @@ class _Asked:
     folder: Path
     workers: int
     progress: Progress | None
+
+
+def _check_used(protocol: str, used: Sequence[str], inits: Sequence[str], seeds: int, overrides: Sequence[str]) -> None:
+    """Raise UserError for what was asked for and would change nothing."""
+    given = ["--init"] if inits else []
+    given += ["--seeds"] if seeds != 1 else []
+    settings = [assignment.partition("=")[0].strip().partition(".")[0] for assignment in overrides]
+    given += [name for name in dict.fromkeys(settings) if name not in _DESCRIBING]
+    if unused := [name for name in given if name not in used]:
+        raise UserError(
+            f"The {protocol} protocol does not use {', '.join(unused)}: leave that out; it uses {', '.join(used)}."
+        )
 
 
 def _of_layers(asked: _Asked) -> Result:
@@ -121,7 +134,9 @@ def _localised(asked: _Asked) -> Result:
 def _in_folds(asked: _Asked) -> Result:
     """By the networks of runs that hear, random ones and MFCC; without a run by MFCC alone, a second at a time."""
     controls = list(dict.fromkeys([RANDOM, *asked.inits]))
-    listed = networks.resolve(asked.runs, controls, asked.seeds, hears=True) if asked.runs else []
+    if asked.seeds != 1 and not (asked.runs or asked.inits):
+        raise UserError("MFCC alone have no seeds: name a run, or leave --seeds out.")
+    listed = networks.resolve(asked.runs, controls, asked.seeds, hears=True) if asked.runs or asked.inits else []
     window_s = listed[0].make().takes.sound_s if listed else 1.0
     listed.append(Init("mfcc", "no network", (0,), lambda: esc.Cepstra(window_s)))
     found = [split_of(asked.on, split) for split in shards.SPLITS]
@@ -141,7 +156,7 @@ def _duets(asked: _Asked) -> Result:
 
 def _offsets(asked: _Asked) -> Result:
     dubbed, moved = asked.recipe.dubbed, asked.recipe.moved
-    return offsets_measured(asked.runs, asked.on, str(asked.device), asked.progress, dubbed, moved)
+    return offsets_measured(asked.runs, asked.on, str(asked.device), asked.progress, dubbed, moved, asked.seeds)
 
 
 def _across(asked: _Asked) -> Result:
@@ -167,15 +182,23 @@ def _across(asked: _Asked) -> Result:
     return result
 
 
-_PROTOCOLS = {
-    "pretext": _pretext,
-    "esc": _in_folds,
-    "localise": _localised,
-    "speakers": _speakers,
-    "duets": _duets,
-    "sync": _offsets,
-    "senses": _across,
+_DESCRIBING = ("name", "about", "protocol")
+_OF_FEATURES = ("--init", "--seeds", "layers", "pool", "pool_dims", "clips", "batch", "paper")
+_PROTOCOLS: dict[str, tuple[Callable[[_Asked], Result], tuple[str, ...]]] = {
+    # All methods or one of them: what the others need may be set, too, so that only `protocol` changes between calls.
+    **dict.fromkeys(
+        ("probe", "linear", "svm", "knn", "retrieval"),
+        (_of_layers, (*_OF_FEATURES, "weight_decays", "svm_costs", "knn_k", "knn_temperature", "val_share")),
+    ),
+    "esc": (_in_folds, (*_OF_FEATURES, "svm_costs", "silence_db")),
+    "senses": (_across, ("--init", "--seeds", "first", "paper")),
+    "speakers": (_speakers, ("--seeds", "paper")),
+    "duets": (_duets, ("--seeds", "paper")),
+    "sync": (_offsets, ("--seeds", "dubbed", "moved")),
+    "localise": (_localised, ("clips",)),
+    "pretext": (_pretext, ("paper",)),
 }
+"""How each protocol measures, and the options and settings of its recipe that it uses."""
 
 
 def _one_run(asked: _Asked) -> tuple[tasks.Task, Run]:

@@ -46,7 +46,7 @@ def retrieve(
     if not splits:
         raise UserError(f"{' + '.join(map(str, data))} holds no samples: name a prepared dataset.")
     if by != to and not space.shared:
-        space = space.fitted(splits[0], workers)
+        space = space.fitted(demo.holding(splits, space.reads("sight", "sound"))[0], workers)
     gallery = Gallery.of(space, splits, to, workers, progress)
     side_px, borders = _prepared(run)
     done: list[Result] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,7 +59,12 @@ def duets_measured(
         without += [path.name for path, one in met if one is None]
         if not groups[-1]:
             raise UserError(f"No video in {source} shows a person who talks: name a folder of such videos.")
-    duets.compose(duets.pairs(groups), films, progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".films-", dir=folder) as beside:
+        # Composed elsewhere: what is called films is whole, however the work was stopped.
+        whole = Path(beside) / films.name
+        duets.compose(duets.pairs(groups), whole, progress)
+        whole.rename(films)
     found = speakers_measured(runs, [films], seeds, device, progress)
     found.name = f"Who of two talks, people of {', '.join(Path(source).name for source in on)}"
     found.fields |= {"protocol": "duets", "data": [str(source) for source in on]}

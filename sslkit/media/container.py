@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from itertools import chain
@@ -16,6 +16,8 @@ from av.stream import Disposition
 from sslkit.errors import WorkError
 
 Source = Path | bytes
+Damaged = Callable[[float], None]
+"""Is told when something that is passed over should have been seen or heard, in seconds."""
 
 # Some containers round timestamps to a millisecond, so that the difference of two is off by as much.
 ROUNDING_S = 0.0015
@@ -105,49 +107,60 @@ def _decoder(stream: Any) -> Any:
     return context
 
 
-def decoded(container: InputContainer, stream: Any) -> Iterator[tuple[float, Any]]:
+def decoded(container: InputContainer, stream: Any, damaged: Damaged | None = None) -> Iterator[tuple[float, Any]]:
     """Frames of one stream as (time on the container's clock in seconds, frame).
 
-    A few damaged packets are passed over, as players do. Raises ValueError, which `opened` turns into a sentence, at
-    the 21st, and at the end when they were more than a tenth.
+    A few damaged packets are passed over, as players do, and `damaged` is told of them on that clock. Raises
+    ValueError, which `opened` turns into a sentence, at the 21st, and at the end when they were more than a tenth.
     """
     rate = stream.average_rate if stream.type == "video" else None
     usual_s = float(1 / rate) if rate else 0.04
-    time_s, packets, damaged, begun = -usual_s, 0, 0, False
+    time_s, packets, count, begun = -usual_s, 0, 0, False
+
+    def passed_over(stamp: float | None) -> None:
+        nonlocal count
+        count += 1
+        if damaged is not None:
+            damaged(time_s + usual_s if stamp is None else stamp)
+
     for packet in container.demux(stream):
         packets += 1
         try:
             frames = packet.decode()
         except av.InvalidDataError:
-            frames, damaged = [], damaged + 1
+            frames = []
+            passed_over(_stamp(container, packet))
         for frame in frames:
             # The first pictures after a seek may lean on ones before it, which is no damage.
             begun = begun or not frame.is_corrupt
-            damaged += begun and frame.is_corrupt
             stamp = _stamp(container, frame)
+            if begun and frame.is_corrupt:
+                passed_over(stamp)
             time_s = time_s + usual_s if stamp is None else stamp
             yield time_s, frame
-        if damaged > _DAMAGED_PACKETS:
+        if count > _DAMAGED_PACKETS:
             raise ValueError(f"more than {_DAMAGED_PACKETS} of its packets are damaged")
-    if damaged > _DAMAGED_SHARE * packets:
-        raise ValueError(f"{damaged} of its {packets} packets are damaged")
+    if count > _DAMAGED_SHARE * packets:
+        raise ValueError(f"{count} of its {packets} packets are damaged")
 
 
 def _stamp(container: InputContainer, frame: Any) -> float | None:
-    """When a frame is presented, in seconds; None if the file does not say."""
+    """When a frame, or what is in a packet, is presented, in seconds; None if the file does not say."""
     # AVI stores no presentation times: what FFmpeg guesses there runs backwards around B-frames, the order does not.
     stamp = frame.dts if container.format.name == "avi" or frame.pts is None else frame.pts
     return None if stamp is None or frame.time_base is None else float(stamp * frame.time_base)
 
 
-def pictures(source: Source, start_s: float = 0.0) -> Iterator[tuple[float, float, Any]]:
+def pictures(
+    source: Source, start_s: float = 0.0, damaged: Damaged | None = None
+) -> Iterator[tuple[float, float, Any]]:
     """Decoded pictures (time_s, duration_s, frame) in order, from the one shown at `start_s` or a little earlier.
 
     Times count from the first picture of the video, and only grow: a picture that would go back is dropped. Raises
     WorkError if the file has no video or cannot be decoded, or if its times jump by more than ten minutes.
     """
     last_s = -1.0
-    for time_s, duration_s, frame in _sought(source, start_s):
+    for time_s, duration_s, frame in _sought(source, start_s, damaged):
         if last_s >= 0 and time_s - last_s > _LONGEST_GAP_S:
             raise WorkError(f"{name(source)} has timestamps that jump by {time_s - last_s:.0f} s at {last_s:.1f} s.")
         if time_s > last_s:
@@ -155,24 +168,30 @@ def pictures(source: Source, start_s: float = 0.0) -> Iterator[tuple[float, floa
             last_s = time_s
 
 
-def _sought(source: Source, start_s: float) -> Iterator[tuple[float, float, Any]]:
+def _sought(source: Source, start_s: float, damaged: Damaged | None) -> Iterator[tuple[float, float, Any]]:
     """Pictures from the key frame before `start_s`, or from the beginning where the container cannot seek well."""
+    zero_s = 0.0
+
+    def told(time_s: float) -> None:
+        if damaged is not None:
+            damaged(time_s - zero_s)
+
     with opened(source) as container:
         stream = needed_video_stream(container, source)
-        frames = decoded(container, stream)
+        frames = decoded(container, stream, told)
         first = next(frames, None)
         if first is None:
             raise WorkError(f"{name(source)} has a video stream, but no picture of it can be decoded.")
         zero_s = first[0]
         if start_s > _SEEK_FROM_S:
-            frames = decoded(container, stream)
+            frames = decoded(container, stream, told)
             first = _jump(container, stream, frames, zero_s + start_s)
         if first is not None:
             yield from _timed(chain([first], frames), stream, zero_s)
             return
     with opened(source) as container:
         stream = needed_video_stream(container, source)
-        yield from _timed(decoded(container, stream), stream, zero_s)
+        yield from _timed(decoded(container, stream, told), stream, zero_s)
 
 
 def needed_video_stream(container: InputContainer, source: Source) -> Any:

@@ -13,7 +13,17 @@ import numpy as np
 
 from sslkit.errors import WorkError
 from sslkit.media import picture, soundtrack
-from sslkit.media.container import ROUNDING_S, Source, decoded, name, opened, pictures, sound_stream, video_stream
+from sslkit.media.container import (
+    ROUNDING_S,
+    Damaged,
+    Source,
+    decoded,
+    name,
+    opened,
+    pictures,
+    sound_stream,
+    video_stream,
+)
 
 _HIGHEST_FPS = 1000
 
@@ -141,10 +151,14 @@ def video_chunks(
     chunk_frames: int = 64,
     start_s: float = 0.0,
     end_s: float | None = None,
+    damaged: Damaged | None = None,
 ) -> Iterator[np.ndarray]:
-    """The same pictures as `video`, as arrays of `chunk_frames` pictures (the last one shorter): for long files."""
+    """The same pictures as `video`, as arrays of `chunk_frames` pictures (the last one shorter): for long files.
+
+    damaged: is told when there should have been a picture that is passed over.
+    """
     held: list[np.ndarray] = []
-    for frame in _on_grid(path, fps or probe(path).fps, short_side_px, start_s, end_s):
+    for frame in _on_grid(path, fps or probe(path).fps, short_side_px, start_s, end_s, damaged):
         held.append(frame)
         if len(held) == chunk_frames:
             yield np.stack(held)
@@ -154,12 +168,17 @@ def video_chunks(
 
 
 def _on_grid(
-    path: Source, fps: float, short_side_px: int | None, start_s: float, end_s: float | None
+    path: Source,
+    fps: float,
+    short_side_px: int | None,
+    start_s: float,
+    end_s: float | None,
+    damaged: Damaged | None = None,
 ) -> Iterator[np.ndarray]:
     """Hold each picture for as many grid times as it is shown; convert only what is asked for."""
     slack_s = min(ROUNDING_S, 0.25 / fps)
     size, k = None, 0
-    for to_s, frame in _shown(path, start_s):
+    for to_s, frame in _shown(path, start_s, damaged):
         if end_s is not None and start_s + k / fps > end_s - 1e-6:
             return
         shown = None
@@ -172,11 +191,11 @@ def _on_grid(
             k += 1
 
 
-def _shown(path: Source, start_s: float) -> Iterator[tuple[float, Any]]:
+def _shown(path: Source, start_s: float, damaged: Damaged | None) -> Iterator[tuple[float, Any]]:
     """Pictures as (to_s, frame): each is shown until the next one comes, the last for its own duration."""
     held = None
     until_s = 0.0
-    for time_s, duration_s, frame in pictures(path, start_s):
+    for time_s, duration_s, frame in pictures(path, start_s, damaged):
         if held is not None:
             yield time_s, held
         held, until_s = frame, time_s + duration_s
@@ -279,6 +298,11 @@ def sound_chunks(
     end_s: float | None = None,
     stream: int = 0,
     channels: int = 1,
+    damaged: Damaged | None = None,
 ) -> Iterator[np.ndarray]:
-    """The same samples as `sound` in pieces of `chunk_s`, the last one shorter, until it ends: for long files."""
-    return soundtrack.chunks(source, rate_hz, max(1, round(chunk_s * rate_hz)), start_s, end_s, stream, channels)
+    """The same samples as `sound` in pieces of `chunk_s`, the last one shorter, until it ends: for long files.
+
+    damaged: is told when there should have been sound that is passed over, on the clock of the pictures.
+    """
+    chunk = max(1, round(chunk_s * rate_hz))
+    return soundtrack.chunks(source, rate_hz, chunk, start_s, end_s, stream, channels, damaged)

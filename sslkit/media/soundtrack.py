@@ -12,7 +12,7 @@ import numpy as np
 import soxr
 
 from sslkit.errors import WorkError
-from sslkit.media.container import ROUNDING_S, Source, decoded, name, opened, sound_stream, video_stream
+from sslkit.media.container import ROUNDING_S, Damaged, Source, decoded, name, opened, sound_stream, video_stream
 
 # Timestamps that stray less than this from the running count of samples are rounding, not a pause.
 _PAUSE_S = 0.03
@@ -48,11 +48,12 @@ def chunks(
     end_s: float | None = None,
     stream: int = 0,
     channels: int = 1,
+    damaged: Damaged | None = None,
 ) -> Iterator[np.ndarray]:
     """The same samples by the `chunk`, the last ones fewer, for sound of any length; it ends where the sound does."""
     left = None if end_s is None else max(0, round(end_s * rate_hz) - round(start_s * rate_hz))
     held = _silence(0, channels, np.int16)
-    for piece in _heard_from(source, rate_hz, start_s, end_s, stream, channels):
+    for piece in _heard_from(source, rate_hz, start_s, end_s, stream, channels, damaged):
         held = np.concatenate([held, piece[:left]])
         left = None if left is None else max(0, left - len(piece))
         while len(held) >= chunk:
@@ -67,7 +68,13 @@ def _silence(samples: int, channels: int, dtype: type) -> np.ndarray:
 
 
 def _heard_from(
-    source: Source, rate_hz: int, start_s: float, end_s: float | None, stream: int, channels: int
+    source: Source,
+    rate_hz: int,
+    start_s: float,
+    end_s: float | None,
+    stream: int,
+    channels: int,
+    damaged: Damaged | None = None,
 ) -> Iterator[np.ndarray]:
     """Pieces (N,) or (N, 2) int16 at `rate_hz` from `start_s` to the end of the sound or a little after `end_s`."""
     zero_s, file_hz = _clock(source, stream)
@@ -78,7 +85,12 @@ def _heard_from(
     begin = block * (file_hz // common)
     end = None if end_s is None else round((end_s + _RUN_OUT_S) * file_hz)
     lead = first - block * (rate_hz // common)
-    blocks = ((time_s - zero_s, frame) for time_s, frame in _heard(source, zero_s + begin / file_hz, stream))
+
+    def told(time_s: float) -> None:
+        if damaged is not None:
+            damaged(time_s - zero_s)
+
+    blocks = ((time_s - zero_s, frame) for time_s, frame in _heard(source, zero_s + begin / file_hz, stream, told))
     pieces = _timeline(blocks, name(source), file_hz, begin, end, channels)
     for piece in _resampled(pieces, file_hz, rate_hz, channels):
         yield piece[lead:]
@@ -131,11 +143,11 @@ def _timeline(
             return
 
 
-def _heard(source: Source, from_s: float, number: int) -> Iterator[tuple[float, Any]]:
+def _heard(source: Source, from_s: float, number: int, damaged: Damaged) -> Iterator[tuple[float, Any]]:
     """Blocks (time_s, frame) from before `from_s`; from the beginning where the container cannot seek well."""
     with opened(source) as container:
         stream = sound_stream(container, number)
-        frames = decoded(container, stream)
+        frames = decoded(container, stream, damaged)
         if from_s <= 0:
             yield from frames
             return
@@ -148,7 +160,7 @@ def _heard(source: Source, from_s: float, number: int) -> Iterator[tuple[float, 
             yield from chain([first], frames)
             return
     with opened(source) as container:
-        yield from decoded(container, sound_stream(container, number))
+        yield from decoded(container, sound_stream(container, number), damaged)
 
 
 def _floats(frame: Any, channels: int) -> np.ndarray:

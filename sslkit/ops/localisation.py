@@ -82,7 +82,6 @@ def baselines(height: int, width: int) -> dict[str, Tensor]:
     return {
         "whole picture": torch.ones(height, width, dtype=torch.bool),
         "centre half": y[:, None] & x,
-        "centre Gaussian": upper_half(centre_heat(height, width)[None])[0],
     }
 
 

@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslkit.errors import WorkError
-
 
 @dataclass(frozen=True)
 class Offsets:
@@ -60,14 +58,3 @@ def best_offset(curves: Tensor) -> Offsets:
     last = curves.shape[-1] - 1
     found = (column > 0) & (column < last) & curves.isfinite().all(-1)
     return Offsets(column - last // 2, curves.median(-1).values - lowest, found)
-
-
-def offset_accuracy(answers: Offsets, truth: Tensor, tolerance: int = 1) -> float:
-    """Share of answers within `tolerance` frames of the truth (...), percent; not found is wrong.
-
-    Chance, with a range of -V .. V, is at most (2 tolerance + 1) / (2 V + 1). Raises WorkError without answers.
-    """
-    if not answers.frames.numel():
-        raise WorkError("There are no windows to measure: the clips are shorter than the range of offsets.")
-    right = answers.found & ((answers.frames - truth).abs() <= tolerance)
-    return 100.0 * float(right.double().mean())

@@ -1,5 +1,6 @@
 import importlib
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -120,6 +121,43 @@ def test_sounds_and_videos_are_written(
         sound, rate_hz = soundfile.read(tmp_path / "out" / row["sound"])
         assert rate_hz == RATE_HZ and len(sound) == row["seconds"] * RATE_HZ
         assert (tmp_path / "out" / row["video"]).stat().st_size > 1000
+
+
+def test_one_sample_has_no_control(
+    task: IndicatedSound, toybox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_dub, "loaded", lambda run: (task, None, Match()))
+    result = jobs.dub(tmp_path / "run", [toybox], tmp_path / "out", "noise", samples=1)
+    assert set(result.metrics) == {"onset_precision", "onset_recall", "onset_f1"}
+
+
+def test_files_are_not_replaced(
+    task: IndicatedSound, toybox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_dub, "loaded", lambda run: (task, None, Match()))
+    monkeypatch.setattr(Examples, "of", lambda *_: pytest.fail("work was begun"))
+    there = tmp_path / f"{Dataset(toybox, 'test').entries[0].key}.mp4"
+    there.write_bytes(b"kept")
+    with pytest.raises(UserError, match=f"{there.name} is already there: move it away or name another --out"):
+        jobs.dub(tmp_path / "run", [toybox], tmp_path)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"kept"]
+
+
+def test_samples_of_equal_keys_each_have_files(
+    task: IndicatedSound, toybox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_dub, "loaded", lambda run: (task, None, Match()))
+    monkeypatch.setattr(jobs_dub, "dubbed", lambda task, frames, _: torch.zeros(len(frames) * 640, dtype=torch.int16))
+    other, namesake = tmp_path / "other", tmp_path / "too" / toybox.name
+    shutil.copytree(toybox, other)
+    result = jobs.dub(tmp_path / "run", [toybox, other], tmp_path / "out", "noise", samples=99)
+    keys = [entry.key for entry in Dataset(toybox, "test").entries]
+    names = [f"{folder}-{key}" for folder in (toybox.name, "other") for key in keys]
+    assert [row["sound"] for row in result.rows] == [f"{name}.wav" for name in names]
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == set(names)
+    shutil.copytree(toybox, namesake)
+    numbered = [f"{number}-{toybox.name}-{key}" for number, key in enumerate(keys * 2)]
+    assert jobs_dub._names(Dataset([toybox, namesake], "test")) == numbered
 
 
 def test_only_runs_that_foretell_sounds_can_dub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

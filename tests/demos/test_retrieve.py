@@ -110,6 +110,37 @@ def test_a_file_does_not_find_itself(run: Path, media: Path, tmp_path: Path, to:
     assert len(found.fields["neighbours"]) == 3 and not any("left out" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(("heard", "mute"), [("train", "val"), ("val", "train")])
+def test_splits_without_the_sense_are_passed_over(
+    toybox: Path, run: Path, media: Path, tmp_path: Path, heard: str, mute: str
+) -> None:
+    apart = tmp_path / "avc"
+    jobs.pretrain("av_correspondence", data=[toybox], out=apart, tiny=True, overrides=TINY, device="cpu", workers=0)
+    made = Dataset(toybox, "train")
+    for number in range(3):
+        sound = read.sound(made.member(number, "flac"), 16_000)
+        frames = read.frames(made.member(number, "mp4"), range(made.entries[number].frames))
+        for split, heard_there in ((heard, sound), (mute, None)):
+            (tmp_path / "in" / split).mkdir(parents=True, exist_ok=True)
+            write.video(
+                tmp_path / "in" / split / f"{split}-{number}.mkv", frames, made.entries[number].fps, heard_there
+            )
+    prepare("folder", str(tmp_path / "in"), tmp_path / "data", PrepareSettings(short_side_px=80))
+    for weights in (run, apart):  # with a space of its own, and with one that is made of pairs
+        ask = {"weights": weights, "out": tmp_path / f"out-{weights.name}", "device": "cpu"}
+        (found,) = jobs.retrieve([media / "both.mkv"], [tmp_path / "data"], "sound", **ask)  # type: ignore[arg-type]
+        near = found.fields["neighbours"]
+        assert [one["split"] for one in near] == [heard] * 3
+
+
+def test_no_split_holds_the_sense(run: Path, media: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(media / "mute.mp4", tmp_path / "in")
+    prepare("folder", str(tmp_path / "in"), tmp_path / "data", PrepareSettings(short_side_px=80))
+    with pytest.raises(UserError, match="holds no sound; prepare videos that have a sound track"):
+        list(jobs.retrieve([media / "both.mkv"], [tmp_path / "data"], "sound", run, out=tmp_path, device="cpu"))
+
+
 def test_people_are_told_what_was_found_and_where_the_page_is(
     toybox: Path, run: Path, media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,7 +26,7 @@ from sslkit.recipe import ProbeRecipe
 from sslkit.types import Reads
 
 RATE_HZ = 16_000
-RECIPE = ProbeRecipe(protocol="esc", clips=3, svm_costs=(1.0,), batch=5, pool_dims=12)
+RECIPE = ProbeRecipe(protocol="esc", clips=3, svm_costs=(1.0,), batch=5, pool="max", pool_dims=12)
 
 
 class Pitch(Trunk):
@@ -106,6 +106,14 @@ def test_what_a_fold_alone_knows_is_not_learnt_from_it() -> None:
     assert by_fold == {1: 100.0, 2: 100.0, 3: 50.0}
 
 
+def test_layers_are_those_of_networks_and_mfcc_have_their_own(tones: Path) -> None:
+    both = [Init("pitch", "file", (0,), Pitch), Init("mfcc", "no network", (0,), lambda: esc.Cepstra(0.25))]
+    found = esc.evaluate(both, every(tones), RECIPE.model_copy(update={"layers": ("loudest",)}))
+    means = [(row["init"], row["layer"]) for row in rows(found, seed=None)]
+    assert means == [("pitch", "loudest"), ("mfcc", "statistics"), ("chance", "")]
+    assert found.fields["preprocessing"]["pool"] == "max"
+
+
 def test_scores_of_a_samples_windows_are_averaged() -> None:
     """One window of three is wrong, but less sure than the others together."""
     scores = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.5], [0.0, 2.0]])
@@ -161,6 +169,8 @@ def test_the_command_takes_the_network_that_hears(
 def test_wrong_requests(tones: Path, toybox: Path) -> None:
     with pytest.raises(UserError, match="Not every sample has a label and a fold"):
         esc.evaluate([Init("pitch", "file", (0,), Pitch)], [Dataset(toybox, "train")], RECIPE)
+    with pytest.raises(UserError, match="pool is avg, but this protocol pools by maximum, as published: set pool to"):
+        esc.evaluate([Init("pitch", "file", (0,), Pitch)], every(tones), RECIPE.model_copy(update={"pool": "avg"}))
     with pytest.raises(UserError, match="takes pictures"):
         esc.windows(trunks.build("nin", {"side_px": 16, "width": 0.1}), every(tones), RECIPE)
     with pytest.raises(UserError, match="no layer 'conv9'"):

@@ -9,7 +9,9 @@ import pytest
 from sslkit import jobs
 from sslkit.data.layouts import ava_activespeaker
 from sslkit.errors import UserError
+from sslkit.jobs import speakers
 from sslkit.media import write
+from sslkit.types import Result
 
 
 def test_films_of_two_are_composed_measured_and_kept(media_root: Path, tmp_path: Path) -> None:
@@ -31,6 +33,29 @@ def test_films_of_two_are_composed_measured_and_kept(media_root: Path, tmp_path:
         jobs.probe([], [people], recipe="duets", out=tmp_path / "out", device="cpu")
     again = jobs.probe([], [films], recipe="speakers", out=tmp_path / "again", device="cpu")
     assert again.metrics == found.metrics and again.fields["run"] == "shipped"
+
+
+def test_films_that_were_not_finished_are_composed_again(
+    clip_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = [True, False]
+
+    def compose(couples: object, folder: Path, progress: object) -> None:
+        folder.mkdir(parents=True)
+        (folder / "000.mp4").write_bytes(b"film")
+        if stopped.pop(0):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(speakers, "_person", lambda video: video)
+    monkeypatch.setattr(speakers.duets, "pairs", lambda groups: groups)
+    monkeypatch.setattr(speakers.duets, "compose", compose)
+    monkeypatch.setattr(speakers, "speakers_measured", lambda *_: Result("speakers"))
+    with pytest.raises(KeyboardInterrupt):
+        jobs.probe([], [clip_file.parent], recipe="duets", out=tmp_path, device="cpu")
+    assert not list(tmp_path.iterdir())
+    found = jobs.probe([], [clip_file.parent], recipe="duets", out=tmp_path, device="cpu")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["duets.html", "films", "result.json"]
+    assert found.files["films"] == str(tmp_path / "films") and (tmp_path / "films" / "000.mp4").is_file()
 
 
 def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
