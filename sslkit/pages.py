@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,10 +40,15 @@ _ALONG = {
 
 
 def free(folder: Path, *names: str) -> None:
-    """Raise UserError where a page that is yet to be written would take the place of another."""
+    """Raise UserError where pages cannot be written to a folder, or one would take the place of another."""
     for there in (folder / name for name in names):
         if there.exists():
             raise UserError(f"{there} is already there: move it away or name another --out.")
+    nearest = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    if not nearest.is_dir():
+        raise UserError(f"{nearest} is a file: name a folder with --out.")
+    if not os.access(nearest, os.W_OK):
+        raise UserError(f"Nothing may be written in {nearest}: name another --out.")
 
 
 def of_training(run: Run, plan: Plan, task: Task, judged: Validation | None, result: Result) -> None:
@@ -276,7 +282,9 @@ def _moments(result: Result, vouched: bool) -> Panel:
         sure = f": {about['probability']:.0%} that something in it makes the sound"
     panel = Panel(Path(about["input"]).name + sure, [], columns=1)
     panel.note = "The clearest moments: as seen; the similarity to the sound, in the scale of the file, so that "
-    panel.note += "something is always bright; and the evidence in a fixed scale, dark where nothing fits."
+    panel.note += "something is always bright; and "
+    judged = "the evidence in a fixed scale, dark where nothing fits."
+    panel.note += judged if about["probability"] is not None else "the same in the scale of each moment."
     panel.pictures.append(read.image(Path(result.files["picture"])))
     panel.captions.append(Path(about["sound"]).name)
     panel.right.append(None)

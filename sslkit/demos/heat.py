@@ -88,12 +88,16 @@ def tell(progress: Progress | None, done_s: float, total_s: float, text: str) ->
 
 
 def draw(target: Path, scene: Scene, found: Found, best: list[int]) -> None:
-    """One column a moment: the picture, its similarity in the scale of the file, its evidence in the fixed one."""
+    """One column a moment: the picture, its similarity in the scale of the file, its evidence in the fixed one.
+
+    Of a method that cannot say how probable a place is, the latter is the similarity in the scale of the moment.
+    """
     chosen = sorted(best[:_SHOWN])
     pictures, captions = [], []
     scale = _scale(found)
     shown = [_picture_at(scene, found, number) for number in chosen]
-    views = (("", None, None), ("similarity", found.heat, scale), ("evidence 0 to 1", found.evidence, (0.0, 1.0)))
+    fixed = "evidence 0 to 1" if found.judges else "of its moment"
+    views = (("", None, None), ("similarity", found.heat, scale), (fixed, found.evidence, (0.0, 1.0)))
     for title, maps, limits in views:
         for number, still in zip(chosen, shown, strict=True):
             drawn = (

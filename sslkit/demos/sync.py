@@ -207,9 +207,23 @@ def measured(
             "refused": [{**_place(one.track), "reason": one.reason} for one in found.refused],
             "spent_s": {stage: round(spent_s, 3) for stage, spent_s in stages.seconds.items()},
         },
+        shown=[_in_short(observed, heard, of_all, settings)],
         notes=_notes(observed, heard, of_all, settings),
         seconds=sum(stages.seconds.values()),
     )
+
+
+def _in_short(observed: Observed, heard: Sequence[Heard], of_all: Together, settings: SyncSettings) -> dict[str, Any]:
+    """What people want to know first."""
+    found = observed.found
+    return {
+        "input": str(observed.video),
+        "offset_s": None if of_all.offset is None else round(of_all.offset / FPS, 3),
+        "verdict": _verdict(of_all.offset, bool(found.tracks or found.refused), settings),
+        "confidence": round(of_all.confidence, 2),
+        "faces": len(heard),
+        "speak": sum(one.said == "speaks" for one in heard),
+    }
 
 
 def searched(observed: Observed, settings: SyncSettings, stages: Stages | None = None) -> list[Heard]:
@@ -370,8 +384,8 @@ def _told(one: Heard) -> dict[str, Any]:
     }
 
 
-def _in_words(heard: Sequence[Heard], of_all: Together, settings: SyncSettings) -> str:
-    """The answer, or why there is none."""
+def _in_words(heard: Sequence[Heard], of_all: Together, silent: bool, settings: SyncSettings) -> str:
+    """The answer, or why there is none. silent: whether nothing at all is heard."""
     reach_s, said, offset = settings.reach_frames / FPS, {one.said for one in heard}, of_all.offset
     if offset is not None:
         way = "late: play it earlier" if offset > 0 else "early: play it later"
@@ -380,7 +394,9 @@ def _in_words(heard: Sequence[Heard], of_all: Together, settings: SyncSettings) 
     if of_all.strays:
         return f"faces disagree, so no one offset is right for all of it: {_offsets_named(heard)}; --plot shows each"
     if said == {"silent"}:
-        return f"too little sound is heard while a face is seen: {reach_s:.1f} s before and after count as well"
+        if silent:
+            return "there is no sound while a face is seen"
+        return f"too little is heard while a face is seen: it takes sound for {reach_s:.1f} s before and after, too"
     if "beyond the range" in said:
         return f"the sound is off by {reach_s:.1f} s, the end of the range, or by more: raise --reach-frames"
     if said & {"unsure", "speaks"}:
@@ -403,7 +419,8 @@ def _notes(observed: Observed, heard: Sequence[Heard], of_all: Together, setting
     """What a person would want to know beside the numbers."""
     notes, video, found = [], observed.video, observed.found
     if heard:
-        notes.append(f"{video}: {too_few(observed.about) or _in_words(heard, of_all, settings)}.")
+        silent = not bool(observed.sound.isfinite().any())
+        notes.append(f"{video}: {too_few(observed.about) or _in_words(heard, of_all, silent, settings)}.")
     if of_all.strays and of_all.offset is not None:
         notes.append(
             f"{video}: not all faces agree with this: {_offsets_named(heard, of_all.strays)}; --plot shows each."

@@ -47,6 +47,7 @@ def browse(
     out = out or Path("runs") / f"browse-{asked.name}"
     if (out / "recipe.yaml").exists():
         raise UserError(f"{out} is the folder of a run; choose another --out.")
+    pages.free(out)
     folders = list(data) or [toybox(asked, out.parent, workers, progress)]
     train, held_out = Dataset(folders, "train"), split_of(folders, "val")
     check_prepared(asked.data, train.info)

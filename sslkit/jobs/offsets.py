@@ -66,15 +66,16 @@ def offsets_measured(
         group = str(Path(folder.name) / path.parent.relative_to(folder))
         try:
             found = _clips(path, group, watchers, find)
+            shifts = moved if group != dubbed else ()
+            said = {init: list(files.asked(path, group, shifts, run, device)) for init, run in sources.items()}
         except SslkitError as error:
             skipped.append({"input": str(path), "error": str(error)})
             continue
         used.append({"input": str(path), "frames": len(found[_CCA].sight)})
         for init, clip in found.items():
             clips[init].append(clip)
-        if moved and group != dubbed:
-            for init, run in sources.items():
-                answers[init] += files.asked(path, group, moved, run, device)
+        for init, some in said.items():
+            answers[init] += some
     if all(clip.group == dubbed for clip in clips[_CCA]):
         reasons = dict.fromkeys(one["error"] for one in skipped)
         raise WorkError(f"None of the {len(videos)} videos can be measured. {' '.join(list(reasons)[:_REASONS])}")

@@ -55,6 +55,7 @@ def probe(
     _check_used(chosen.protocol, used, inits, seeds, overrides)
     name = "probe" if measured is _of_layers else chosen.protocol
     folder = evaluation_folder(out, runs, name, on)
+    pages.free(folder)
     asked = _Asked(list(runs), list(on), list(inits), chosen, seeds, pick(device), folder, workers, progress)
     result = measured(asked)
     if result.paper is None and chosen.paper is not None:

@@ -45,8 +45,7 @@ def localize_sound(
     page localize-sound.html are written to `out`. Raises UserError where such a page is there already.
     """
     folder = out or Path("runs") / "localize-sound"
-    if overlay:
-        pages.free(folder, "localize-sound.html")
+    pages.free(folder, *(["localize-sound.html"] if overlay else []))
     finders = _Finders(weights, method, device)
     done: list[Result] = []
     try:
@@ -175,7 +174,15 @@ def _called(weights: Path | None) -> str:
 
 def _scene(given: Path, sound: Path | None) -> Scene:
     """A video, or `picture+sound`; the name of a file may itself hold a plus."""
-    before, plus, after = str(given).rpartition("+")
-    if plus and not given.exists() and Path(before).is_file():
-        return Scene(Path(before), sound or Path(after))
+    for before, after in () if given.exists() else _parted(str(given)):
+        if Path(before).is_file():
+            if sound is not None:
+                raise UserError(f"{given} names its own sound: leave that out, or --sound.")
+            return Scene(Path(before), Path(after))
     return Scene(given, sound or given)
+
+
+def _parted(words: str) -> Iterator[tuple[str, str]]:
+    """What is before and after each plus, the last one first."""
+    places = [place for place, letter in enumerate(words) if letter == "+"]
+    return ((words[:place], words[place + 1 :]) for place in reversed(places))

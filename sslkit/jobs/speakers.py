@@ -9,7 +9,7 @@ from pathlib import Path
 from sslkit.data.layouts.base import VIDEOS, media_files
 from sslkit.demos import people
 from sslkit.demos.watchers import Opening, Watcher
-from sslkit.errors import UserError
+from sslkit.errors import SslkitError, UserError
 from sslkit.evals import duets, speakers
 from sslkit.evals.inits import RANDOM
 from sslkit.evals.speakers import Watched
@@ -54,9 +54,9 @@ def duets_measured(
     groups, without = [], []
     for source in map(Path, on):
         videos = [path for path in media_files(source) if path.suffix.lower() in VIDEOS]
-        met = [(path, _person(path)) for path in videos]
-        groups.append([one for _, one in met if one is not None])
-        without += [path.name for path, one in met if one is None]
+        met = [_person(path) for path in videos]
+        groups.append([one for one in met if isinstance(one, duets.Person)])
+        without += [one for one in met if isinstance(one, str)]
         if not groups[-1]:
             raise UserError(f"No video in {source} shows a person who talks: name a folder of such videos.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,14 +69,19 @@ def duets_measured(
     found.name = f"Who of two talks, people of {', '.join(Path(source).name for source in on)}"
     found.fields |= {"protocol": "duets", "data": [str(source) for source in on]}
     found.files["films"] = str(films)
-    found.notes += [f"No face with a voice could be followed in {name}." for name in without]
+    found.notes += without
     return found
 
 
-def _person(video: Path) -> duets.Person | None:
-    found = people.followed(video, round(_LEAST_S * FPS), _LEAST_PX, detectors.finder())
-    longest = max(found.tracks, key=lambda track: len(track.boxes), default=None)
-    return None if longest is None else duets.person(video, longest)
+def _person(video: Path) -> duets.Person | str:
+    """Who talks in a video, or why nobody does."""
+    try:
+        found = people.followed(video, round(_LEAST_S * FPS), _LEAST_PX, detectors.finder())
+        longest = max(found.tracks, key=lambda track: len(track.boxes), default=None)
+        person = None if longest is None else duets.person(video, longest)
+    except SslkitError as error:
+        return str(error)
+    return person or f"No face with a voice could be followed in {video.name}."
 
 
 def _watching(runs: Sequence[Path], seeds: int, device: str) -> list[tuple[str, int, Watched]]:

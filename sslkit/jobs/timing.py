@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from sslkit.demos import sync as demo
 from sslkit.demos.stages import Stages
 from sslkit.demos.sync import Heard, SyncSettings
 from sslkit.demos.watchers import Watcher
-from sslkit.errors import SslkitError, UserError
+from sslkit.errors import SslkitError, UserError, WorkError
 from sslkit.jobs import watchers
 from sslkit.jobs.data import Progress
 from sslkit.jobs.watchers import Method
@@ -38,10 +39,11 @@ def sync(
 
     weights: a run of lip_sync, or the file syncnet_v2.model of joonson/syncnet_python, for the method "lip-sync";
     without them, those that come with the package. "cca" needs none. fix: a file (of one video) or a folder for copies
-    in which the sound is in time, measured again as `fixed_offset_s`. reach_frames: the largest offset that is looked
-    for, in frames of 1/25 s. detector: a YuNet face detector, .onnx. plot: a page with the distance of each face at
-    every offset, written after the last video; those without a face are told in it. stream: which sound of a file that
-    holds several, from 1. features: a file (of one video) or a folder for what was seen and heard, as vectors: see
+    in which the sound is in time, measured again as `fixed_offset_s`; none is written of a video that is in sync, or
+    whose offset is not found. reach_frames: the largest offset that is looked for, in frames of 1/25 s. detector: a
+    YuNet face detector, .onnx. plot: a page with the distance of each face at every offset, written when the last video
+    is done, or work is stopped; those without a face are told in it. stream: which sound of a file that holds several,
+    from 1. features: a file (of one video) or a folder for what was seen and heard, as vectors: see
     `demos.sync.keep_vectors`. speakers: an .mp4 (of one video) or a folder for videos that show who speaks when, each
     with an .rttm file and a .csv of scores beside it.
     """
@@ -51,39 +53,44 @@ def sync(
         detectors.finder(detector),
     )
     targets, kept, shown = _targets(videos, fix), _targets(videos, features, ".npz"), _overlays(videos, speakers)
+    for video, target in targets.items():
+        with contextlib.suppress(WorkError):  # a video that cannot be read is told in its turn
+            remux.require_room(video, target)
     if plot is not None:
         _new_page(plot)
     charts: list[page.Chart] = []
     undrawn: list[str] = []
-    for video in map(Path, videos):
-        try:
-            stages = Stages(progress)
-            observed = demo.observe(video, watcher, settings, find, stream - 1, stages)
-            heard = demo.searched(observed, settings, stages)
-            spoken = None if speakers is None else _spoken(observed, heard, settings, stages)
-            if spoken is not None:
-                heard = who.reconciled(heard, spoken)
-            result = demo.measured(observed, heard, settings, stages)
-            result.fields |= watchers.used(watcher, method, weights)
-            if features is not None:
-                demo.keep_vectors(observed, kept[video])
-                result.files["features"] = str(kept[video])
-            if speakers is not None:
-                _speakers_shown(result, observed, heard, spoken, shown[video], stages)
-            if fix is not None:
-                _fixed(result, observed, targets[video], watcher, settings, find)
-        except SslkitError as error:
-            result = Result(name="sync", fields={"input": str(video), "error": str(error), "kind": error.kind})
-        drawn = _charts(result)
-        charts += drawn
-        if not drawn:
-            undrawn.append(
-                f"There is no curve for {video.name}. {result.fields.get('error') or ' '.join(result.notes)}"
-            )
-        yield result
-    if plot is not None:
-        title = f"How far sound and picture are apart, by {watchers.name(watcher, method)}"
-        page.write(plot, page.Page(title, notes=undrawn, charts=charts))
+    try:
+        for video in map(Path, videos):
+            result = Result(name="sync", fields={"input": str(video)})
+            try:
+                stages = Stages(progress)
+                observed = demo.observe(video, watcher, settings, find, stream - 1, stages)
+                heard = demo.searched(observed, settings, stages)
+                spoken = None if speakers is None else _spoken(observed, heard, settings, stages)
+                if spoken is not None:
+                    heard = who.reconciled(heard, spoken)
+                result = demo.measured(observed, heard, settings, stages)
+                result.fields |= watchers.used(watcher, method, weights)
+                if features is not None:
+                    demo.keep_vectors(observed, kept[video])
+                    result.files["features"] = str(kept[video])
+                if speakers is not None:
+                    _speakers_shown(result, observed, heard, spoken, shown[video], stages)
+                if fix is not None:
+                    _fixed(result, observed, targets[video], watcher, settings, find)
+            except SslkitError as error:  # what was measured before is not lost
+                result.fields |= {"error": str(error), "kind": error.kind}
+            drawn = _charts(result)
+            charts += drawn
+            if not drawn:
+                why = result.fields.get("error") or " ".join(result.notes)
+                undrawn.append(f"There is no curve for {video.name}. {why}")
+            yield result
+    finally:
+        if plot is not None and (charts or undrawn):
+            title = f"How far sound and picture are apart, by {watchers.name(watcher, method)}"
+            page.write(plot, page.Page(title, notes=undrawn, charts=charts))
 
 
 def _charts(result: Result) -> list[page.Chart]:
@@ -215,8 +222,15 @@ def _fixed(
         return
     remux.with_sound_moved(video, target, -offset_s, observed.stream)
     again = demo.sync(target, watcher, settings, find, observed.stream)
-    result.fields |= {"fixed": str(target), "fixed_offset_s": again.fields["offset_s"]}
-    result.files["fixed"] = str(target)
     measured = again.fields["offset_s"]
+    if measured is not None and again.fields["verdict"] != "in sync":
+        target.unlink()
+        raise WorkError(
+            f"{target} is not written: with the sound moved by {-offset_s:+.2f} s it would be late by {measured:+.2f} "
+            "s, so one of the two measurements is wrong (see --plot)."
+        )
+    result.fields |= {"fixed": str(target), "fixed_offset_s": measured}
+    result.files["fixed"] = str(target)
+    result.shown = [{**row, "fixed_offset_s": measured} for row in result.shown or ()]
     said = "not found any more" if measured is None else f"{measured:.2f} s"
     result.notes.append(f"{target}: the sound was moved by {-offset_s:+.2f} s; measured again it is {said}.")

@@ -12,6 +12,8 @@ import av
 from sslkit.errors import UserError, WorkError
 from sslkit.media.container import opened
 
+_TIMELESS = {"avi"}
+
 
 def with_sound_moved(source: Path, target: Path, by_s: float, sound: int | None = None) -> None:
     """Write a copy of a file whose sound is heard `by_s` later (earlier where negative); all streams are kept as coded.
@@ -19,18 +21,36 @@ def with_sound_moved(source: Path, target: Path, by_s: float, sound: int | None 
     sound: which of several streams of sound is moved, from 0; None moves all of them.
 
     The times of sound packets move by whole ticks of their stream, which are at most a sample or a millisecond. Players
-    hear no sound until the first packet of a sound that is moved later. Raises UserError when `target` exists or its
-    name asks for a format that cannot hold the streams, WorkError when the source cannot be read or the copy written.
+    hear no sound until the first packet of a sound that is moved later. Chapters, and what each stream is meant for, go
+    along; attachments and data do not. Raises UserError when `target` exists or its name asks for a format that cannot
+    hold the streams and their times, WorkError when the source cannot be read or the copy written.
     """
     if target.exists():
         raise UserError(f"{target} is already there: move it away or name another file.")
-    partial = target.with_name(f".{target.stem}.partial{target.suffix}")
+    partial = _partial(target)
     try:
         with opened(source) as given:
             _copied(given, partial, target, by_s, sound)
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def require_room(source: Path, target: Path) -> None:
+    """Raise UserError for a target that `with_sound_moved` could not write; nothing is left of it.
+
+    Raises WorkError for a source that cannot be read.
+    """
+    partial = _partial(target)
+    try:
+        with opened(source) as given:
+            _copied(given, partial, target, 0.0, None, header_only=True)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(f".{target.stem}.partial{target.suffix}")
 
 
 def repeated(source: Path, target: Path, times: int) -> None:
@@ -60,15 +80,22 @@ def repeated(source: Path, target: Path, times: int) -> None:
                 copy.mux(moved)
 
 
-def _copied(given: Any, partial: Path, target: Path, by_s: float, sound: int | None) -> None:
+def _copied(given: Any, partial: Path, target: Path, by_s: float, sound: int | None, header_only: bool = False) -> None:
     moved = {stream.index for number, stream in enumerate(given.streams.audio) if sound in (None, number)}
     streams = [stream for stream in given.streams if stream.type in ("video", "audio", "subtitle")]
     try:
         with av.open(str(partial), "w") as copy:
+            if copy.format.name in _TIMELESS:
+                raise ValueError("it does not keep when its sound begins")
             into = {stream.index: copy.add_stream_from_template(stream) for stream in streams}
             for stream in streams:
                 into[stream.index].metadata.update(stream.metadata)
+                into[stream.index].disposition = stream.disposition
             copy.metadata.update(given.metadata)
+            copy.set_chapters(given.chapters())
+            if header_only:
+                copy.start_encoding()
+                return
             for packet in _packets(given, streams, moved, by_s):
                 packet.stream = into[packet.stream.index]
                 copy.mux(packet)

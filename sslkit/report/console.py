@@ -78,7 +78,7 @@ class Output:
             self._write(note)
 
     def results(self, results: Iterable[Result]) -> int:
-        """The results of many inputs, as they come; without JSON, those with an `error` go to stderr. How many failed.
+        """The results of many inputs, as they come; without JSON, an `error` of them goes to stderr. How many failed.
 
         What was done before an interruption is shown too; what else is to be said of each input follows the table, and
         so do the files of those that say which rows of theirs are to be shown.
@@ -90,13 +90,14 @@ class Output:
                 failed += error is not None
                 if self.as_json:
                     self._line(result.record())
-                elif error is not None:
+                    continue
+                if error is not None:
                     self.each(result)
-                elif result.shown is not None:
+                if result.shown is not None:
                     rows += result.shown
                     files += result.files.items()
                     notes += result.notes
-                else:
+                elif error is None:
                     brief = {key: value for key, value in result.fields.items() if not isinstance(value, Mapping)}
                     rows.append({**brief, **result.metrics, **result.files})
                     notes += result.notes

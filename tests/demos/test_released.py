@@ -81,7 +81,7 @@ def test_frames_and_sound_of_one_window_are_of_the_same_time(
     monkeypatch.setattr(watcher.task.sight, "dense", read_back)
     found = people.followed(path, 40, 40, everywhere)
     (sight,) = people.seen(path, found.tracks, watcher.see, watcher.side_px, watcher.part)
-    heard = people.heard(path, found.frames, watcher.hear)
+    heard = people.heard(path, found.frames, watcher.hear).vectors
     first = found.tracks[0].start
     number = first + np.arange(len(sight))[:, None] + np.arange(5)
     assert np.abs(sight.numpy() - number).max() < 0.5

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 
 import av
 import cv2
@@ -241,6 +242,55 @@ def test_the_command_measures_mends_and_measures_again(tmp_path, monkeypatch) ->
     bad, good = jobs.sync([tmp_path / "no.mp4", tmp_path / "mended.mp4"], fix=tmp_path / "folder")
     assert bad.fields["kind"] == "work" and "no.mp4 cannot be read" in bad.fields["error"]
     assert "the sound is in time, so nothing was written" in good.notes[-1] and "fixed" not in good.fields
+
+
+def test_what_is_damaged_is_left_out_and_told(tmp_path) -> None:
+    path = coded(tmp_path, 9)
+    whole = sync.sync(path, Codes(), SyncSettings(), everywhere).fields
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = np.random.default_rng(1).bytes(3000)
+    path.write_bytes(data)
+    found = sync.sync(path, Codes(), SyncSettings(), everywhere)
+    times_s = found.fields["damaged_s"]
+    assert (
+        found.fields["offset_frames"] == 9 and found.fields["coverage"] < whole["coverage"] and not whole["damaged_s"]
+    )
+    assert times_s and all(2 < time_s < 7 for time_s in times_s) and times_s == sorted(times_s)
+    assert any("is damaged" in note and "what lies around that was left out" in note for note in found.notes)
+
+
+def test_a_copy_that_is_not_in_time_is_not_kept_but_what_was_measured_is(tmp_path, monkeypatch, capsys) -> None:
+    path = coded(tmp_path, 9)
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
+    monkeypatch.setattr(jobs_sync.remux, "with_sound_moved", lambda source, target, *_: shutil.copy(source, target))
+    (told,) = jobs.sync([path], fix=tmp_path / "mended.mp4")
+    assert (
+        "mended.mp4 is not written: with the sound moved by -0.36 s it would be late by +0.36 s" in told.fields["error"]
+    )
+    assert (told.fields["offset_frames"], told.fields["kind"]) == (9, "work") and "fixed" not in told.fields
+    assert not (tmp_path / "mended.mp4").exists()
+    assert cli.run(["sync", str(path), "--fix", str(tmp_path / "mended.mp4")]) == 1
+    shown = capsys.readouterr()
+    assert "sound late" in shown.out and "mended.mp4 is not written" in shown.err
+
+
+def test_what_cannot_be_written_is_told_before_anything_is_measured(tmp_path, monkeypatch) -> None:
+    path = coded(tmp_path, 9)
+    monkeypatch.setattr(jobs_sync.demo, "observe", lambda *_: pytest.fail("measured"))
+    for name in ("mended.avi", "mended.webm"):
+        with pytest.raises(UserError, match=rf"{name} cannot hold what the source holds"):
+            list(jobs.sync([path], fix=tmp_path / name))
+
+
+def test_a_page_of_what_was_done_is_left_when_work_is_stopped(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
+    working = jobs.sync([coded(tmp_path, 9), tmp_path / "never.mp4"], plot=tmp_path / "curve.html")
+    next(working)
+    working.close()
+    assert "frames by which sound is late" in (tmp_path / "curve.html").read_text()
 
 
 @pytest.mark.parametrize("offset", [-1, 1])

@@ -5,6 +5,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 
 from sslkit.demos import people, sync
 from sslkit.demos.sync import SyncSettings
@@ -126,6 +127,7 @@ def test_sound_of_less_than_a_range_and_silence_are_no_answer(tmp_path) -> None:
     short = sync.sync(made(tmp_path / "short.mkv", sound_s=0.5), Codes(), SyncSettings(), everywhere)
     silent = sync.sync(made(tmp_path / "silent.mkv", quiet=True), Codes(), SyncSettings(), everywhere)
     assert short.fields["verdict"] == silent.fields["verdict"] == "not found"
+    assert "too little is heard while a face is seen: it takes sound for 0.6 s before and after" in short.notes[0]
     assert "there is no sound while a face is seen" in silent.notes[0]
 
 
@@ -133,6 +135,27 @@ def test_sound_of_less_than_a_range_and_silence_are_no_answer(tmp_path) -> None:
 def test_dither_in_the_last_bit_is_silence(tmp_path, share) -> None:
     dithered = sync.sync(made(tmp_path / "v.mkv", quiet=True, dither=share), Codes(), SyncSettings(), everywhere)
     assert dithered.fields["coverage"] == 0 and "there is no sound while a face is seen" in dithered.notes[0]
+
+
+def test_around_what_is_missing_nothing_is_compared() -> None:
+    kept = sync._without(torch.ones(100, 3), [0.0, 2.0])
+    left_out = kept.isnan().all(1).nonzero()[:, 0].tolist()
+    assert left_out == [*range(0, 11), *range(50 - 4 - 10, 50 + 11)]
+
+
+def test_a_room_that_is_heard_before_a_voice_is_no_other_voice(tmp_path) -> None:
+    """Forty distances are not enough where hardly any of them is of something loud."""
+    level_db = torch.tensor([-70.0] * 80 + [-25.0] * 20)
+    assert sync._loud(level_db).tolist() == [False] * 80 + [True] * 20
+    assert sync._said(None, 0.0, 20, SyncSettings()) == "unsure"
+    assert sync._said(None, 0.0, 40, SyncSettings()) == "not this voice"
+
+
+def test_a_file_that_was_cut_short_is_told(tmp_path) -> None:
+    path = made(tmp_path / "v.mkv")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found = sync.sync(path, Codes(), SyncSettings(), everywhere)
+    assert any("v.mkv was cut short: it ends after" in note and "says that it has 8." in note for note in found.notes)
 
 
 def test_damage_in_the_middle_is_passed_over_or_told(tmp_path) -> None:

@@ -12,6 +12,7 @@ from sslkit.data.dataset import Dataset
 from sslkit.data.prepare import prepare
 from sslkit.data.settings import PrepareSettings
 from sslkit.errors import UserError
+from sslkit.jobs import sources
 from sslkit.media import read, write
 from sslkit.types import Result
 
@@ -162,3 +163,13 @@ def test_top_responses_refuse_what_they_do_not_heed(
 ) -> None:
     assert cli.run(["localize-sound", "--top-responses", str(toybox), *option]) == 2
     assert "leave --method, --sound and --no-overlay out." in capsys.readouterr().err
+
+
+def test_the_name_of_a_sound_may_hold_a_plus(tmp_path: Path) -> None:
+    picture = tmp_path / "a+b.jpg"
+    picture.write_bytes(b"")
+    for name in ("tone.wav", "x+y.wav"):
+        scene = sources._scene(Path(f"{picture}+{tmp_path / name}"), None)
+        assert (scene.sight, scene.sound) == (picture, tmp_path / name)
+    with pytest.raises(UserError, match="names its own sound: leave that out, or --sound"):
+        sources._scene(Path(f"{picture}+{tmp_path / 'x.wav'}"), tmp_path / "y.wav")

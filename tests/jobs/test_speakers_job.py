@@ -46,7 +46,8 @@ def test_films_that_were_not_finished_are_composed_again(
         if stopped.pop(0):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(speakers, "_person", lambda video: video)
+    someone = speakers.duets.Person(clip_file, None, 0, np.zeros(9, np.float32))  # type: ignore[arg-type]
+    monkeypatch.setattr(speakers, "_person", lambda video: someone)
     monkeypatch.setattr(speakers.duets, "pairs", lambda groups: groups)
     monkeypatch.setattr(speakers.duets, "compose", compose)
     monkeypatch.setattr(speakers, "speakers_measured", lambda *_: Result("speakers"))
@@ -56,6 +57,13 @@ def test_films_that_were_not_finished_are_composed_again(
     found = jobs.probe([], [clip_file.parent], recipe="duets", out=tmp_path, device="cpu")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["duets.html", "films", "result.json"]
     assert found.files["films"] == str(tmp_path / "films") and (tmp_path / "films" / "000.mp4").is_file()
+
+
+def test_files_that_show_nobody_are_left_out_and_told(tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    assert "bad.mp4 cannot be read" in str(speakers._person(tmp_path / "bad.mp4"))
+    write.video(tmp_path / "nobody.mp4", np.full((60, 96, 96, 3), 90, np.uint8), 25, np.ones(38_400, np.int16))
+    assert speakers._person(tmp_path / "nobody.mp4") == "No face with a voice could be followed in nobody.mp4."
 
 
 def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:

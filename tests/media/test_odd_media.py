@@ -301,6 +301,9 @@ class TestVideo:
             for place in places:
                 at = whole.index(packets[place])
                 data[at : at + len(packets[place])] = b"\xff" * len(packets[place])
+        damaged_s: list[float] = []
+        list(read.video_chunks(bytes(one), FPS, damaged=damaged_s.append))
+        assert damaged_s == [pytest.approx(20 / FPS, abs=0.01)]
         found = numbers(read.video(bytes(one), FPS).frames)
         assert found[:20] == list(range(20)) and found[21:] == list(range(21, 50))
         with refused("damaged"):

@@ -1,8 +1,11 @@
 """Sound moves by what was asked, pictures stay what they were."""
 
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from sslkit.errors import UserError, WorkError
 from sslkit.media import read, remux, write
@@ -75,6 +78,34 @@ def test_a_file_is_repeated(clapped, tmp_path) -> None:
     assert len(flashes) == 3 and 150 <= len(seen) <= 156
     for flash_s in flashes:
         assert np.abs(clicks - flash_s).min() < 0.1
+
+
+@pytest.mark.parametrize(("name", "why"), [("new.avi", "it does not keep when its sound begins"),
+                                           ("new.txt", "Could not determine output format"),
+                                           ("new.webm", "does not support")])  # fmt: skip
+def test_what_cannot_hold_the_sound_is_told_before_anything_is_written(clapped, tmp_path, name, why) -> None:
+    for asked in (remux.require_room, lambda source, target: remux.with_sound_moved(source, target, 0.2)):
+        with pytest.raises(UserError, match=rf"{name} cannot hold what the source holds .*{why}.*ends in \.mkv"):
+            asked(clapped, tmp_path / name)
+    remux.require_room(clapped, tmp_path / "new.mkv")
+    assert [path.name for path in tmp_path.iterdir()] == ["clap.mp4"]
+
+
+def test_chapters_and_what_streams_are_for_go_along(clapped, tmp_path) -> None:
+    source = tmp_path / "chapters.mkv"
+    chapters = [{"id": 1, "start": 0, "end": 1000, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}}]
+    with av.open(str(clapped)) as given, av.open(str(source), "w") as copy:
+        into = {stream.index: copy.add_stream_from_template(stream) for stream in given.streams}
+        copy.set_chapters(chapters)
+        copy.streams.audio[0].disposition = Disposition.original | Disposition.default
+        for packet in given.demux():
+            if packet.dts is not None:
+                packet.stream = into[packet.stream.index]
+                copy.mux(packet)
+    remux.with_sound_moved(source, tmp_path / "moved.mkv", 0.2)
+    with av.open(str(tmp_path / "moved.mkv")) as moved:
+        assert [one["metadata"] for one in moved.chapters()] == [{"title": "One"}]
+        assert moved.streams.audio[0].disposition == Disposition.original | Disposition.default
 
 
 def test_nothing_is_written_over_or_left_half(clapped, tmp_path) -> None:
