@@ -280,7 +280,7 @@ def _moments(result: Result, vouched: bool) -> Panel:
     about, sure = result.fields, ""
     if vouched and about["probability"] is not None:
         sure = f": {about['probability']:.0%} that something in it makes the sound"
-    panel = Panel(Path(about["input"]).name + sure, [], columns=1)
+    panel = Panel(Path(about["sight"]).name + sure, [], columns=1)
     panel.note = "The clearest moments: as seen; the similarity to the sound, in the scale of the file, so that "
     panel.note += "something is always bright; and "
     judged = "the evidence in a fixed scale, dark where nothing fits."
@@ -292,7 +292,7 @@ def _moments(result: Result, vouched: bool) -> Panel:
 
 
 def _all_moments(results: Sequence[Result]) -> list[dict[str, Any]]:
-    return [{"file": Path(one.fields["input"]).name, **peak} for one in results for peak in one.fields["frames"]]
+    return [{"file": Path(one.fields["sight"]).name, **peak} for one in results for peak in one.fields["frames"]]
 
 
 def of_bench(result: Result, folder: Path) -> Result:

@@ -31,6 +31,7 @@ from sslkit.types import Result
 _BATCH = 16
 _SILENT_DB = -70.0
 _SURE = 0.5
+_LEAST_S = 0.1
 
 
 def localize_sound(
@@ -43,17 +44,20 @@ def localize_sound(
 ) -> Result:
     """Find what makes the sound of a scene, which is read in pieces: a long one takes little more memory.
 
-    `Result.fields`: `probability` that something seen makes what is heard, mean over the moments with a sound (None
-    where a method cannot tell); `peak`, the best place of the clearest moment: `time_s`, `peak_xy` in pixels of the
-    file's pictures, `score`, its similarity on the method's scale, `evidence` 0 to 1 (None where `probability` is);
-    `frames`, the same of all moments with a sound; `heard_share`, how many of all that are; `overlay`, the video with
-    its maps. With `out`, a picture <name>-sound.png of the clearest moments goes there, and with `overlay` that video,
-    <name>-sound.mp4. Raises WorkError for what cannot be read or has no sound, UserError for files in the way.
+    `Result.fields`: `sight` and `sound`, the two files; `probability` that something seen makes what is heard, mean over
+    the moments with a sound (None where a method cannot tell); `peak`, the best place of the clearest moment: `time_s`,
+    `peak_xy` in pixels of the file's pictures, `score`, its similarity on the method's scale, `evidence` 0 to 1 (None
+    where `probability` is); `frames`, the same of all moments with a sound; `heard_share`, how many of all that are;
+    `overlay`, the video with its maps. With `out`, a picture <name>-sound.png of the clearest moments goes there, and
+    with `overlay` that video, <name>-sound.mp4. Raises WorkError for what cannot be read or has no sound, UserError for
+    files in the way.
     """
     began = time.perf_counter()
     targets = _targets(scene, out, overlay)
     if scene.still and not finder.cut.stills:
         raise UserError(f"{scene.sight} is a single picture, in which nothing moves: use --method av_object.")
+    if not scene.still and scene.seconds < _LEAST_S:
+        raise WorkError(f"{scene.sight} shows its pictures for {scene.seconds:.2f} s only: give a longer video.")
     if not read.probe(scene.sound).has_sound:
         raise WorkError(f"{scene.sound} has no sound: give one with --sound.")
     found = _found(scene, finder, progress)
@@ -71,6 +75,7 @@ def localize_sound(
         name="localize-sound",
         fields={
             "input": str(scene.sight),
+            "sight": str(scene.sight),
             "sound": str(scene.sound),
             "method": method,
             "probability": probability,
@@ -107,6 +112,8 @@ def _notes(scene: Scene, found: Found, probability: float | None) -> list[str]:
     notes = []
     if probability is not None and probability < _SURE:
         notes.append(f"{scene.sight}: nothing in the picture fits the sound well; the peaks are the best of it.")
+    if scene.still and read.probe(scene.sound).duration_s > scene.seconds:
+        notes.append(f"{scene.sound}: only its first {scene.seconds:.0f} s were listened to.")
     silent = len(found.heard) - sum(found.heard)
     if silent:
         notes.append(f"{scene.sight}: {silent} of {len(found.heard)} moments are silent, and were left out.")

@@ -151,7 +151,9 @@ def observe(
     with (stages := stages or Stages()).stage("decode"):
         about = read.probe(video, stream)
     if not about.has_video or not about.has_sound:
-        missing = "pictures" if about.has_sound else f"sound stream {stream + 1}" if stream else "sound"
+        missing = "pictures" if about.has_sound else "sound"
+        sounds = read.probe(video).sounds if stream and not about.has_sound else 0
+        missing = f"sound stream {stream + 1}, but {sounds} of them" if sounds else missing
         raise WorkError(f"{video} has no {missing}: there is nothing to compare.")
     found = people.followed(video, _least(settings), settings.least_px, find, stages)
     sights = people.seen(video, found.tracks, watcher.see, watcher.side_px, watcher.part, stages)
@@ -398,10 +400,10 @@ def _in_words(heard: Sequence[Heard], of_all: Together, silent: bool, settings: 
             return "there is no sound while a face is seen"
         return f"too little is heard while a face is seen: it takes sound for {reach_s:.1f} s before and after, too"
     if "beyond the range" in said:
-        return f"the sound is off by {reach_s:.1f} s, the end of the range, or by more: raise --reach-frames"
+        return f"the sound is off by {reach_s:.2f} s, the end of the range, or by more: raise --reach-frames"
     if said & {"unsure", "speaks"}:
-        return f"it is not certain whether a face moves with this sound within {reach_s:.1f} s"
-    return f"no face moves with this sound within {reach_s:.1f} s"
+        return f"it is not certain whether a face moves with this sound within {reach_s:.2f} s"
+    return f"no face moves with this sound within {reach_s:.2f} s"
 
 
 def _offsets_named(heard: Sequence[Heard], only: Sequence[Heard] | None = None) -> str:

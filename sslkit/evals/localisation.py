@@ -156,7 +156,7 @@ def evaluate(
             "data": [str(folder) for folder in dataset.info.folders],
             "prepared": dataset.info.records,
             "split": dataset.split,
-            "windows": clips,
+            "clips": clips,
         },
         metrics={"pointing": rows[0]["pointing"], "sound_roc_auc": _told_apart(cases)},
         chance=next(row["pointing"] for row in rows if row["network"] == "centre"),

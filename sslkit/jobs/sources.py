@@ -55,6 +55,7 @@ def localize_sound(
                 finder, chosen = finders.of(scene)
                 target = folder if overlay else None
                 found = demo.localize_sound(scene, finder, chosen, target, overlay, progress)
+                found.fields["input"] = str(given)
                 if weights is None and chosen != "cca":
                     found.notes.append(_guessed(scene))
                 if overlay:

@@ -21,6 +21,7 @@ _HIGHEST_HZ = 768_000
 # Lossy codecs need some blocks before their output is right, and the resampler some samples on either side.
 _RUN_IN_S = 0.5
 _RUN_OUT_S = 0.1
+_WEIGHTS = {"FC": 1.0, "FL": 0.5**0.5, "FR": 0.5**0.5, "LFE": 0.0}
 
 
 def whole(
@@ -164,9 +165,10 @@ def _heard(source: Source, from_s: float, number: int, damaged: Damaged) -> Iter
 
 
 def _floats(frame: Any, channels: int) -> np.ndarray:
-    """A block of sound as (N,) float32 in -1..1, the mean of its channels, or with two (N, 2), the first two.
+    """A block of sound as (N,) float32 in -1..1, a mean of its channels, or with two (N, 2), the first two.
 
-    A single one is given twice. Of more than two, the others are heard from both sides.
+    A single one is given twice. Of more than two, the others are heard from both sides; to one they become as
+    `_shares` has it.
     """
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
@@ -176,12 +178,22 @@ def _floats(frame: Any, channels: int) -> np.ndarray:
     elif samples.dtype.kind == "i":
         samples = samples / float(2 ** (8 * samples.itemsize - 1))
     if channels == 1:
-        mixed = samples.mean(axis=0)
+        mixed = samples.mean(axis=0) if len(samples) < 3 else _shares(frame.layout) @ samples
     elif len(samples) > channels:
         mixed = (samples[:channels].T + samples[channels:].mean(axis=0)[:, None]) / 2
     else:
         mixed = np.broadcast_to(samples, (channels, samples.shape[1])).T
     return np.asarray(np.nan_to_num(mixed, posinf=1.0, neginf=-1.0), dtype=np.float32)
+
+
+def _shares(layout: Any) -> np.ndarray:
+    """How much of each channel one channel holds, (channels,) float32; the sum is 1, so that nothing clips.
+
+    As in ITU-R BS.775: what is said is in the centre, the sides are 3 dB and what is behind is 6 dB softer, and the
+    channel of low effects is left out.
+    """
+    weights = np.array([_WEIGHTS.get(channel.name, 0.5) for channel in layout.channels], np.float32)
+    return np.asarray(weights / max(float(weights.sum()), 1e-9))
 
 
 def _resampled(pieces: Iterator[np.ndarray], file_hz: int, rate_hz: int, channels: int) -> Iterator[np.ndarray]:

@@ -72,7 +72,7 @@ def test_an_offset_at_the_end_of_the_range_is_told_from_another_voice(tmp_path, 
     found = sync.sync(coded(tmp_path, offset), Codes(), SyncSettings(), everywhere)
     (track,) = found.fields["tracks"]
     assert (track["verdict"], track["offset_s"], found.fields["offset_s"]) == ("beyond the range", None, None)
-    assert "off by 0.6 s, the end of the range, or by more: raise --reach-frames" in found.notes[0]
+    assert "off by 0.60 s, the end of the range, or by more: raise --reach-frames" in found.notes[0]
     wider = sync.sync(coded(tmp_path, offset), Codes(), SyncSettings(reach_frames=17), everywhere)
     assert wider.fields["offset_frames"] == offset and wider.fields["tracks"][0]["verdict"] == "speaks"
 
@@ -90,7 +90,7 @@ def test_a_curve_that_says_little_is_unsure(tmp_path) -> None:
         verdict, offset_s, note = said(**nearly)
         assert (verdict, offset_s) == ("unsure", None) and "not certain whether a face moves with this sound" in note
     verdict, offset_s, note = said(sure=2 * confidence)
-    assert (verdict, offset_s) == ("not this voice", None) and "no face moves with this sound within 0.6 s" in note
+    assert (verdict, offset_s) == ("not this voice", None) and "no face moves with this sound within 0.60 s" in note
 
 
 def test_another_voice_is_told(tmp_path) -> None:

@@ -92,7 +92,8 @@ def test_a_picture_is_given_with_its_sound(runs: dict[str, Path], clip_file: Pat
     sound.write_bytes(write.flac(read.sound(clip_file, 16_000)[16_000:], 16_000))
     given = [Path(f"{picture}+{sound}"), picture]
     both, alone = jobs.localize_sound(given, runs["av_object"], overlay=False, device="cpu")
-    assert both.fields["input"] == str(picture) and both.fields["sound"] == str(sound) and not both.files
+    assert both.fields["input"] == f"{picture}+{sound}" and both.fields["sight"] == str(picture)
+    assert both.fields["sound"] == str(sound) and not both.files
     assert "has no sound" in alone.fields["error"]
     (other,) = jobs.localize_sound([clip_file], runs["av_object"], sound=sound, overlay=False, device="cpu")
     assert other.fields["sound"] == str(sound)

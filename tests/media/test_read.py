@@ -295,6 +295,29 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     assert np.abs(read.sound(path, 16_000) - 3000).max() <= 1
 
 
+def test_what_is_said_in_the_centre_of_surround_sound_is_heard(tmp_path: Path) -> None:
+    """5.1: front left and right, centre, low effects, back left and right."""
+    path = tmp_path / "surround.wav"
+
+    def heard(samples: np.ndarray, layout: str = "5.1") -> np.ndarray:
+        with av.open(str(path), "w") as output:
+            stream = output.add_stream("pcm_s16le", rate=16_000, layout=layout)
+            frame = av.AudioFrame.from_ndarray(samples.astype(np.int16).reshape(1, -1), format="s16", layout=layout)
+            frame.sample_rate = 16_000
+            output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+        return read.sound(path, 16_000)
+
+    share = 10_000 / (1 + 2 * 0.5**0.5 + 2 * 0.5)
+    for channel, expected in ((0, share * 0.5**0.5), (2, share), (3, 0), (5, share / 2)):
+        sound = np.zeros((1000, 6))
+        sound[:, channel] = 10_000
+        assert np.abs(heard(sound) - expected).max() <= 1
+    assert np.abs(heard(np.full((1000, 6), 32_000)) - 32_000).max() <= 1  # nothing clips
+    soundfile.write(path, np.full((1000, 6), [6000, 0, 0, 0, 0, 0], np.int16), 16_000)  # which is which is not known
+    assert np.abs(read.sound(path, 16_000) - 1000).max() <= 1
+
+
 def test_pictures_with_transparency_depth_and_colour_models() -> None:
     def through(image: Image.Image, kind: str, **options: object) -> np.ndarray:
         buffer = io.BytesIO()
