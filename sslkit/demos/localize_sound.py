@@ -45,12 +45,12 @@ def localize_sound(
     """Find what makes the sound of a scene, which is read in pieces: a long one takes little more memory.
 
     `Result.fields`: `sight` and `sound`, the two files; `probability` that something seen makes what is heard, mean
-    over the moments with a sound (None where a method cannot tell); `peak`, the best place of the clearest moment: `time_s`,
-    `peak_xy` in pixels of the file's pictures, `score`, its similarity on the method's scale, `evidence` 0 to 1 (None
-    where `probability` is); `frames`, the same of all moments with a sound; `heard_share`, how many of all that are;
-    `overlay`, the video with its maps. With `out`, a picture <name>-sound.png of the clearest moments goes there, and
-    with `overlay` that video, <name>-sound.mp4. Raises WorkError for what cannot be read or has no sound, UserError for
-    files in the way.
+    over the moments with a sound (None where a method cannot tell); `peak`, the best place of the clearest moment:
+    `time_s`, `peak_xy` in pixels of the file's pictures, `score`, its similarity on the method's scale, `evidence` 0 to
+    1 (None where `probability` is); `frames`, the same of all moments with a sound; `heard_share`, how many of all that
+    are; `overlay`, the video with its maps. With `out`, a picture <name>-sound.png of the clearest moments goes there,
+    and with `overlay` that video, <name>-sound.mp4. Raises WorkError for what cannot be read or has no sound, UserError
+    for files in the way.
     """
     began = time.perf_counter()
     targets = _targets(scene, out, overlay)
