@@ -119,7 +119,7 @@ class _Finders:
     """What finds the places of a sound: as was asked for, or what suits a scene.
 
     What moves to its own sound is found best by that alone: the weights that ship know drawn things and few people. On
-    15 clips of people who talk, whom they never saw, "cca" points to the mouth in 46 % of the windows, they in 12 %
+    15 clips of people who talk, whom they never saw, "cca" points to the mouth in 38 % of the windows, they in 12 %
     (README). A picture, a sound of another file and a video too short for "cca" are left to the weights.
     """
 
