@@ -58,7 +58,10 @@ def sync(
         Literal["lip-sync", "cca"], typer.Option(help="cca compares the mouth with onsets, and needs no weights.")
     ] = "lip-sync",
     fix: Annotated[
-        Path | None, typer.Option(metavar="OUT", help="Write copies whose sound is in time: a file or a folder.")
+        Path | None,
+        typer.Option(
+            metavar="OUT", help="Write copies whose sound is in time, of those whose is not: a file or a folder."
+        ),
     ] = None,
     reach_frames: Annotated[int, typer.Option(min=2, max=100, help="Largest offset, in frames of 1/25 s.")] = 15,
     plot: Annotated[

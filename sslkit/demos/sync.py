@@ -28,7 +28,7 @@ from sslkit.errors import WorkError
 from sslkit.media import detectors, read
 from sslkit.media.faces import Track
 from sslkit.models.lips import FPS, WINDOW_FRAMES
-from sslkit.ops.offsets import best_offset, offset_distances
+from sslkit.ops.offsets import best_offset, certainty, compared, offset_distances
 from sslkit.types import Result
 
 _SEARCHED_FRAMES = 5000
@@ -285,17 +285,16 @@ def _searched(track: Track, sight: Tensor, observed: Observed, settings: SyncSet
     """The distances of a track to the sound around it, which may reach beyond the track."""
     reach, sound, squared = settings.reach_frames, observed.sound, observed.squared
     first, last = max(track.start, reach), min(track.start + len(sight), len(sound) - reach)
-    total, compared = torch.zeros(2 * reach + 1, dtype=torch.float64), [torch.zeros(0, dtype=torch.int64)]
+    total, numbers = torch.zeros(2 * reach + 1, dtype=torch.float64), [torch.zeros(0, dtype=torch.int64)]
     for begin in range(first, last, _SEARCHED_FRAMES):
         end = min(begin + _SEARCHED_FRAMES, last)
         # The search leaves out as many frames as its range at either end: they are no frames of the track.
         inner = functional.pad(sight[begin - track.start : end - track.start], (0, 0, reach, reach))
         distances = offset_distances(inner, sound[begin - reach : end + reach], reach)
         known = distances.isfinite().all(1)
-        distances = distances[known].double()
-        total += (distances.square() / 2 if squared else distances).sum(0)
-        compared.append(begin + known.nonzero()[:, 0])
-    every = torch.cat(compared)
+        total += compared(distances[known].double(), squared).sum(0)
+        numbers.append(begin + known.nonzero()[:, 0])
+    every = torch.cat(numbers)
     if not len(every):
         return Heard(track, torch.full((2 * reach + 1,), torch.nan), every, None, 0.0, "silent", squared)
     curve = (total / len(every)).float()
@@ -307,9 +306,7 @@ def _searched(track: Track, sight: Tensor, observed: Observed, settings: SyncSet
 def _answered(curve: Tensor, rows: int, squared: bool, settings: SyncSettings) -> tuple[int | None, float]:
     """The offset, if it is sure, and how sure."""
     best = best_offset(curve)
-    confidence = float(best.confidence)
-    if squared:  # the mean of so many logarithms of likelihoods strays by one over the root of their number
-        confidence *= rows**0.5
+    confidence = certainty(float(best.confidence), rows, squared)
     sure = bool(best.found) and confidence >= settings.sure
     return (int(best.frames) if sure else None), confidence
 

@@ -36,7 +36,7 @@ from sslkit.evals.base import Row
 from sslkit.media import faces, read
 from sslkit.models.lips import FPS, HOP, RATE_HZ, WINDOW, WINDOW_FRAMES
 from sslkit.ops import ranking
-from sslkit.ops.offsets import best_offset, offset_distances
+from sslkit.ops.offsets import best_offset, certainty, compared, offset_distances
 from sslkit.ops.speaking import Rule, frame_scores, speaks
 from sslkit.types import Result
 
@@ -211,7 +211,7 @@ def _offset(found: Sequence[Piece], watched: Watched) -> int:
     curve, rows = sum(piece.distances.double().sum(0) for piece in found), sum(len(piece.distances) for piece in found)
     best = best_offset(torch.as_tensor(curve) / rows)
     # As sslkit sync has it: the mean of logarithms of likelihoods strays by one over the root of their number.
-    confidence = float(best.confidence) * (rows**0.5 if watched.squared else 1.0)
+    confidence = certainty(float(best.confidence), rows, watched.squared)
     return int(best.frames) if bool(best.found) and confidence >= watched.sure else 0
 
 
@@ -276,7 +276,7 @@ def _distances(part: FaceTrack, watched: Watched) -> Tensor:
     sound = watched.hear(torch.from_numpy(heard)[None]).cpu()
     # The search leaves out as many frames as its range at either end: they are no frames of the face.
     found = offset_distances(F.pad(sight, (0, 0, _REACH, _REACH)), sound, _REACH)
-    return found.square() / 2 if watched.squared else found
+    return compared(found, watched.squared)
 
 
 def _crops(part: FaceTrack, watched: Watched) -> NDArray[np.uint8]:

@@ -21,11 +21,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sslkit.errors import WorkError
 from sslkit.evals.base import Row
 from sslkit.models.lips import FPS
-from sslkit.ops.offsets import averaged, best_offset
+from sslkit.ops.offsets import averaged, best_offset, certainty, compared, offset_distances
 from sslkit.ops.ranking import roc_auc
 from sslkit.types import Published
 
@@ -153,16 +154,8 @@ def _row(init: str, group: str, metric: str, value: float, frames: int | str, cl
 
 def _curves(sight: Tensor, sound: Tensor, shift: int, squared: bool) -> Tensor:
     """Distances (rows, 2 reach + 1) to sound that was moved by so many frames; only what is not padding."""
-    first, last = _REACH + shift, min(len(sight), len(sound) - _REACH + shift)
-    first = max(0, first)
-    if last <= first:
-        return torch.zeros(0, 2 * _REACH + 1)
-    columns = torch.arange(first, last)[:, None] + torch.arange(-_REACH, _REACH + 1) - shift
-    inside = (columns >= 0).all(1) & (columns < len(sound)).all(1)
-    columns = columns.clamp(0, len(sound) - 1)
-    distances = (sight[first:last, None] - sound[columns]).norm(dim=-1)
-    rows: Tensor = distances[inside & distances.isfinite().all(1)]
-    return rows.square() / 2 if squared else rows
+    distances = offset_distances(functional.pad(sight, (0, 0, -shift, 0)), sound, _REACH)
+    return compared(distances[distances.isfinite().all(1)], squared)
 
 
 def _moved(clip: Clip) -> list[Tensor]:
@@ -230,8 +223,7 @@ def _sound_of(clip: Clip, other: Clip) -> float | None:
     if not len(curves):
         return None
     best = best_offset(curves.mean(0))
-    longer = len(curves) ** 0.5 if clip.squared else 1.0  # as sslkit sync has it
-    return float(best.confidence) * longer * (1 if bool(best.found) else -1)
+    return certainty(float(best.confidence), len(curves), clip.squared) * (1 if bool(best.found) else -1)
 
 
 def _sound_beyond(clip: Clip) -> float | None:

@@ -41,6 +41,19 @@ def offset_distances(sight: Tensor, sound: Tensor, reach: int) -> Tensor:
     return torch.stack(columns, -1)
 
 
+def compared(distances: Tensor, squared: bool) -> Tensor:
+    """What is averaged: distances, or halves of their squares where these are logarithms of likelihoods."""
+    return distances.square() / 2 if squared else distances
+
+
+def certainty(confidence: float, rows: int, squared: bool) -> float:
+    """How sure the answer of a curve is that is the mean of so many rows.
+
+    The mean of so many logarithms of likelihoods strays by one over the root of their number.
+    """
+    return confidence * rows**0.5 if squared else confidence
+
+
 def averaged(distances: Tensor, frames: int) -> Tensor:
     """Means over each window of `frames` neighbouring rows: (..., rows, offsets) -> (..., rows - frames + 1, offsets).
 
