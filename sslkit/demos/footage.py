@@ -50,32 +50,32 @@ def content(video: Path, around: Border, fps: float, short_side_px: int, chunk_f
 
 
 def windows(
-    chunks: Iterable[Frames], length: int, fps: float, stride: int | None = None
+    chunks: Iterable[Frames], length: int, fps: float, stride: int | None = None, least: int | None = None
 ) -> Iterator[tuple[int, Frames]]:
     """(number of the first frame, `length` frames) of windows that cross no cut; little more than a chunk is held.
 
     stride: frames from one window of a shot to the next. None: they share their first or last frame, and the last one
-    of a shot ends with it.
+    of a shot ends with it. least: of a shot with fewer than `length` frames, but so many, all are one window.
     """
-    cuts, step = shots.Cuts(fps), stride or length - 1
+    cuts, step, least = shots.Cuts(fps), stride or length - 1, least or length
     held: Frames | None = None
     held_from = shot_from = following = 0  # first frame that is held, of the shot, of the next window
     for chunk in chunks:
         held = chunk if held is None else np.concatenate([held, chunk])
         end = held_from + len(held)
-        starts: list[int] = []
+        found: list[tuple[int, int]] = []
         for cut in cuts.add(chunk):
-            starts += _starts(following, shot_from, cut, length, stride)
+            found += _within(following, shot_from, cut, length, stride, least)
             shot_from = following = cut
         while following + length + _CUT_LATE_FRAMES <= end:
-            starts.append(following)
+            found.append((following, following + length))
             following += step
-        yield from ((s, held[s - held_from : s - held_from + length]) for s in starts)
+        yield from ((first, held[first - held_from : last - held_from]) for first, last in found)
         keep_from = max(held_from, min(max(shot_from, following - length + 1), end - _CUT_LATE_FRAMES))
         held, held_from = held[keep_from - held_from :], keep_from
     if held is not None:
-        starts = _starts(following, shot_from, held_from + len(held), length, stride)
-        yield from ((s, held[s - held_from : s - held_from + length]) for s in starts)
+        found = _within(following, shot_from, held_from + len(held), length, stride, least)
+        yield from ((first, held[first - held_from : last - held_from]) for first, last in found)
 
 
 def too_short(video: Path, length: int, fps: float) -> WorkError:
@@ -86,10 +86,12 @@ def too_short(video: Path, length: int, fps: float) -> WorkError:
     )
 
 
-def _starts(following: int, start: int, end: int, length: int, stride: int | None) -> list[int]:
-    """First frames of the windows that are still to come in a shot [start, end)."""
+def _within(following: int, start: int, end: int, length: int, stride: int | None, least: int) -> list[tuple[int, int]]:
+    """First frame, and that after the last, of the windows that are still to come in a shot [start, end)."""
+    if least <= end - start < length:
+        return [(start, end)]
     starts = list(range(following, end - length + 1, stride or length - 1))
     reached = starts[-1] + length - 1 if starts else following
     if stride is None and reached < end - 1 and end - start >= length:
         starts.append(end - length)
-    return starts
+    return [(first, first + length) for first in starts]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,8 @@ def _found(scene: Scene, finder: Finder, progress: Progress | None) -> Found:
         _windows(scene, cut, border),
     )
     total_s = scene.seconds
-    while group := list(islice(windows, _BATCH)):
+    for group in _alike(windows):
+        cut = finder.cut.of(len(group[0][1]))
         starts = [first / cut.fps for first, _ in group]
         parts = [sound.part(_heard_from(scene, cut, start, total_s), cut.sound_s) for start in starts]
         heard = torch.from_numpy(np.stack(parts))
@@ -153,8 +154,15 @@ def _found(scene: Scene, finder: Finder, progress: Progress | None) -> Found:
                 found.add(time_s, similar[number, step].numpy(), evidence[number, step].numpy(), audible[number])
         heat.tell(progress, starts[-1], total_s, f"{scene.sight.name}: maps")
     if not found.heard:
-        raise footage.too_short(scene.sight, cut.frames, cut.fps)
+        raise footage.too_short(scene.sight, cut.least, cut.fps)
     return found
+
+
+def _alike(windows: Iterator[tuple[int, Frames]]) -> Iterator[list[tuple[int, Frames]]]:
+    """Windows of one length that follow each other, some at a time."""
+    for _, same in groupby(windows, key=lambda window: len(window[1])):
+        while group := list(islice(same, _BATCH)):
+            yield group
 
 
 def _heard_from(scene: Scene, cut: Cut, start_s: float, total_s: float) -> float:
@@ -185,4 +193,4 @@ def _windows(scene: Scene, cut: Cut, border: Border) -> Iterator[tuple[int, Fram
         frame = stills.scaled(read.image(scene.sight), cut.short_side_px)
         return ((number, frame[None]) for number in range(max(1, int(scene.seconds * cut.fps))))
     chunks = footage.content(scene.sight, border, cut.fps, cut.short_side_px, max(64, 2 * cut.frames))
-    return footage.windows(chunks, cut.frames, cut.fps, cut.stride)
+    return footage.windows(chunks, cut.frames, cut.fps, cut.stride, cut.least)

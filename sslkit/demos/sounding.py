@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -21,8 +21,9 @@ _FRAME_S = 0.04
 class Cut:
     """How windows of pictures and sound are cut.
 
-    fps: rate of the pictures. frames, stride: in a window, and from one to the next. seen_s: how long the pictures of a
-    window are shown, as in training. sound_s, rate_hz: of the sound of a window, around the middle of its pictures.
+    fps: rate of the pictures. frames, stride: in a window, and from one to the next. least: frames of a shot that is
+    one window, where it is shorter than others; seen_s and sound_s are then shorter, too. seen_s: how long pictures of
+    a window are shown, as in training. sound_s, rate_hz: of the sound of a window, around the middle of its pictures.
     short_side_px: of the pictures. stills: whether a single picture is enough. judges: whether the evidence says how
     probable it is that a place makes the sound, and not only which place is likelier.
     """
@@ -36,6 +37,12 @@ class Cut:
     short_side_px: int
     stills: bool
     judges: bool
+    least: int
+
+    def of(self, frames: int) -> Cut:
+        """That of a window of so many frames."""
+        share = frames / self.frames
+        return replace(self, frames=frames, seen_s=share * self.seen_s, sound_s=share * self.sound_s)
 
 
 class Finder(Protocol):
@@ -94,33 +101,25 @@ class Aligned:
 
 def _cut(window: Reads, fps: float, stride: int, seen_s: float, stills: bool) -> Cut:
     side_px = window.side_px or 0
-    return Cut(fps, window.frames, stride, seen_s, window.sound_s, window.rate_hz, side_px, stills, judges=True)
+    sound_s, rate_hz, least = window.sound_s, window.rate_hz, window.frames
+    return Cut(fps, window.frames, stride, seen_s, sound_s, rate_hz, side_px, stills, judges=True, least=least)
 
 
-@dataclass(frozen=True)
 class Moving:
     """Pixels that sound: places whose motion, without the camera's, follows the sound; nothing is trained.
 
-    The evidence is the similarity over its largest value in the window: it says where, but not whether. frames: of a
-    window.
+    The evidence is the similarity over its largest value in the window: it says where, but not whether.
     """
-
-    frames: int = following.FRAMES
 
     LEAST_S = 2.0
     """In shorter windows too much moves as the sound goes by chance."""
 
-    @classmethod
-    def within(cls, seconds: float) -> Moving:
-        """For a video of so many seconds: where it is short, windows are as short."""
-        return cls(min(following.FRAMES, int(max(cls.LEAST_S, seconds) * following.FPS + 1e-6)))
-
     @property
     def cut(self) -> Cut:
         """A window a second."""
-        fps, seen_s = following.FPS, self.frames / following.FPS
-        rate_hz, side_px = following.RATE_HZ, following.SIDE_PX
-        return Cut(fps, self.frames, 12, seen_s, seen_s, rate_hz, side_px, stills=False, judges=False)
+        fps, frames, seen_s = following.FPS, following.FRAMES, following.FRAMES / following.FPS
+        rate_hz, side_px, least = following.RATE_HZ, following.SIDE_PX, int(self.LEAST_S * fps)
+        return Cut(fps, frames, 12, seen_s, seen_s, rate_hz, side_px, stills=False, judges=False, least=least)
 
     def find(self, frames: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
         """Weights of places in what follows the sound, a map for the middle picture of each window."""

@@ -175,7 +175,7 @@ def _other(dataset: Dataset, usable: Sequence[int], number: int) -> int | None:
 
 def _source(dataset: Dataset, index: int) -> str:
     entry = dataset.entries[index]
-    return f"{entry.shard.parent}/{entry.source or entry.key}"
+    return f"{entry.shard.parent}/{entry.group or entry.source or entry.key}"
 
 
 def _heard(dataset: Dataset, index: int, reads: Reads) -> Tensor:
@@ -240,11 +240,12 @@ def _followed(dataset: Dataset, index: int, times_s: Sequence[float]) -> Tensor 
     starts = dataset.windows(index, whole, None)
     batch = collate([dataset.read(index, starts, whole)])
     assert batch.frames is not None and batch.sound is not None
+    length = max(2, round(following.FRAMES / following.FPS * fps))
     frames, sound, maps = batch.frames[0, 0].permute(0, 2, 3, 1).numpy(), batch.sound[0, 0], []
     for time_s in times_s:
         number = min(count - 1, max(0, int((time_s - starts[0]) * fps)))
-        first = max(0, min(number - following.FRAMES // 2, count - following.FRAMES))
-        around = frames[first : first + following.FRAMES]
+        first = max(0, min(number - length // 2, count - length))
+        around = frames[first : first + length]
         begin, end = (round(at / fps * rate_hz) for at in (first, first + len(around)))
         maps.append(following.followed(around, sound[begin:end], fps, number - first))
     return torch.stack(maps)

@@ -154,7 +154,7 @@ def _row(init: str, group: str, metric: str, value: float, frames: int | str, cl
 
 def _curves(sight: Tensor, sound: Tensor, shift: int, squared: bool) -> Tensor:
     """Distances (rows, 2 reach + 1) to sound that was moved by so many frames; only what is not padding."""
-    distances = offset_distances(functional.pad(sight, (0, 0, -shift, 0)), sound, _REACH)
+    distances = offset_distances(functional.pad(sight, (0, 0, max(-shift, -len(sight)), 0)), sound, _REACH)
     return compared(distances[distances.isfinite().all(1)], squared)
 
 

@@ -22,7 +22,7 @@ class Asked:
     """One file whose sound was moved by `moved` frames, and what was said of it.
 
     offset: in frames; None where none was told. mended_s: of the copy that `--fix` wrote, measured again; nothing where
-    none was written, "not found" where no offset was found any more.
+    none was written, "not found" where no offset was found any more, "not kept" where it was not in time.
     """
 
     input: str
@@ -54,11 +54,13 @@ def asked(
             late.items(), sync(list(late), weights, fix=mended, device=device), strict=True
         ):
             fields = result.fields
-            if "error" in fields:
+            if "offset_frames" not in fields:
                 raise WorkError(str(fields["error"]).replace(str(target), str(video)))
             mended_s = fields.get("fixed_offset_s")
             if mended_s is None and "fixed" in fields:
                 mended_s = "not found"
+            elif "error" in fields:  # a copy that did not measure in time
+                mended_s = "not kept"
             yield Asked(str(video), group, shift, fields["offset_frames"], fields["verdict"], mended_s)
 
 

@@ -49,6 +49,10 @@ def offsets_measured(
         raise UserError(f"There are no videos in {', '.join(map(str, on))}: name a folder of people who talk.")
     if dubbed and not {dubbed} < {Path(folder).name for folder in on}:
         raise UserError(f"The folder dubbed={dubbed} is to be named with --on, beside one of people's own voices.")
+    if far := [shift for shift in moved if abs(shift) >= evaluation.SHIFTS]:
+        raise UserError(
+            f"moved={far[0]} is beyond what can be found, {evaluation.SHIFTS - 1} frames to either side: leave it out."
+        )
     sources = _named(runs)
     networks = {init: shipped(device) if run is None else trained(run, device) for init, run in sources.items()}
     untrained: dict[str, Watcher] = {

@@ -68,4 +68,6 @@ def ship(run: Path, name: str) -> Path:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m sslkit.jobs.shipped RUN NAME")
     print(ship(Path(sys.argv[1]), sys.argv[2]))

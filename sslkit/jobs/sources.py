@@ -129,10 +129,8 @@ class _Finders:
 
     def of(self, scene: Scene) -> tuple[Finder, Method]:
         """The finder for a scene, and its name. Raises WorkError for what cannot be read."""
-        finder, method = self._asked or self._suiting(scene)
-        return (Moving.within(scene.seconds) if method == "cca" and not scene.still else finder), method
-
-    def _suiting(self, scene: Scene) -> tuple[Finder, Method]:
+        if self._asked is not None:
+            return self._asked
         moves = not scene.still and scene.sound == scene.sight and scene.seconds >= Moving.LEAST_S
         method: Method = "cca" if moves else "av_object"
         if method not in self._known:

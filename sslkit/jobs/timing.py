@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def sync(
     )
     targets, kept, shown = _targets(videos, fix), _targets(videos, features, ".npz"), _overlays(videos, speakers)
     for video, target in targets.items():
-        with contextlib.suppress(WorkError):  # a video that cannot be read is told in its turn
+        # A video that cannot be read is told in its turn; so is one of many that does not fit its target.
+        with contextlib.suppress(SslkitError if len(targets) > 1 else WorkError):
             remux.require_room(video, target)
     if plot is not None:
         _new_page(plot)
@@ -220,15 +222,19 @@ def _fixed(
         why = "the sound is in time" if in_time else "the offset was not found"
         result.notes.append(f"{video}: {why}, so nothing was written.")
         return
-    remux.with_sound_moved(video, target, -offset_s, observed.stream)
-    again = demo.sync(target, watcher, settings, find, observed.stream)
-    measured = again.fields["offset_s"]
-    if measured is not None and again.fields["verdict"] != "in sync":
-        target.unlink()
-        raise WorkError(
-            f"{target} is not written: with the sound moved by {-offset_s:+.2f} s it would be late by {measured:+.2f} "
-            "s, so one of the two measurements is wrong (see --plot)."
-        )
+    _all_new([target])
+    remux.require_room(video, target)
+    with tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent) as folder:
+        copy = Path(folder) / target.name
+        remux.with_sound_moved(video, copy, -offset_s, observed.stream)
+        again = demo.sync(copy, watcher, settings, find, observed.stream)
+        measured = again.fields["offset_s"]
+        if measured is not None and again.fields["verdict"] != "in sync":
+            raise WorkError(
+                f"{target} is not written: with the sound moved by {-offset_s:+.2f} s it would be late by "
+                f"{measured:+.2f} s, so one of the two measurements is wrong (see --plot)."
+            )
+        copy.replace(target)
     result.fields |= {"fixed": str(target), "fixed_offset_s": measured}
     result.files["fixed"] = str(target)
     result.shown = [{**row, "fixed_offset_s": measured} for row in result.shown or ()]

@@ -3,8 +3,8 @@
 Source: Owens and Efros, "Audio-visual scene analysis with self-supervised multisensory features", ECCV 2018; code
 andrewowens/multisensory.
 Departures: the sound is brought to the length of the pictures by adaptive pooling, which is the same each time, in
-place of fractional pooling; without a sound, what it would add is zero; batch norm forgets
-sooner, and is not renormalised; weights begin as PyTorch has it; `still`.
+place of fractional pooling; without a sound, what it would add is zero; batch norm forgets sooner, has a learnt scale,
+and is not renormalised; weights begin as PyTorch has it; `still`.
 """
 
 from __future__ import annotations

@@ -214,8 +214,9 @@ class AmbientSound(Task):
             loss = F.binary_cross_entropy_with_logits(scores.float(), target.clamp(min=0), reduction="none").mean(1)
             right = ((scores > 0) == (target > 0)).float().mean(1)
         heard = (target.reshape(len(target), -1)[:, 0] >= 0).float()
-        accuracy = 100 * (right * heard).sum() / heard.sum().clamp(min=1)
-        answer = Answer(loss=self.mean_of_all(loss, heard), logs={"accuracy": accuracy})
+        answer = Answer(loss=self.mean_of_all(loss, heard))
+        if bool(heard.any()):
+            answer.logs = {"accuracy": 100 * (right * heard).sum() / heard.sum()}
         if self.settings.targets == "clusters":
             answer.scores, answer.target, answer.sample = scores.detach(), target, views["sample"]
         answer.pictures["scores"] = scores.detach()

@@ -5,8 +5,8 @@ by the place of the picture that is most like the sound; the map of all places s
 
 With the objective "moving" the training also sees a second picture, a moment later: only places that move may decide,
 and a sound should fit its own picture better there than where nothing moves. And a frame must find its own sound among
-those of all other files of the batch, and a sound its frame, instead of answering yes or no to one pair. What has been
-learnt looks at single pictures all the same.
+those of all other recordings of the batch, and a sound its frame, instead of answering yes or no to one pair. What has
+been learnt looks at single pictures all the same.
 
 Source: Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018 (AVOL-Net): 14 x 14 places, the largest decides.
 The contrast over a batch: Chen et al., "Localizing Visual Sounds the Hard Way", CVPR 2021. Motion that teaches what a

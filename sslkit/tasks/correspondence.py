@@ -1,6 +1,6 @@
 """What the tasks of correspondence share: a picture and a sound, and whether they are from the same moment of a video.
 
-Each batch asks about every frame with its own sound and with those of samples from other videos; a task adds what
+Each batch asks about every frame with its own sound and with those of other recordings; a task adds what
 answers. All sounds are cut alike and used both ways, so that only their pairing tells matches from mismatches.
 """
 
@@ -35,8 +35,8 @@ class CorrespondenceSettings(TaskSettings):
 
     scale: share of the area that a training crop covers; it is square. flip: mirror. distort: colours of training
     frames. centre_share: side of the crop in evaluation. silent_db: level below which a sound is silence, under full
-    scale. negatives: sounds of other videos that a training frame is asked about. windows: of each sample in a training
-    batch, which costs little more than one to decode.
+    scale. negatives: sounds of other recordings that a training frame is asked about. windows: of each sample in a
+    training batch, which costs little more than one to decode.
     """
 
     sight: dict[str, int | float | bool] = {}
@@ -86,7 +86,7 @@ def _cards_dropped(task: Correspondence, batch: Batch, draw: Draw) -> Views:
 
 GRID = (
     "sound that is cut at other times, or by other code, than the positives",
-    "the negatives are the positives of other videos: only the pairing differs",
+    "the negatives are the positives of other recordings: only the pairing differs",
     "Objects that Sound, ECCV 2018: positives lay on multiples of 0.04 s and negatives did not",
     "Nothing is left to measure: every sound that is asked about is the positive of its own frame.",
 )
@@ -104,7 +104,7 @@ CARDS = (
 )
 SAME_VIDEO = (
     "two clips of one video are cut from the same scene and recording, though they count as different",
-    "negatives are from other files, whatever clips a batch holds",
+    "negatives are from other recordings, whatever clips a batch holds",
     "rohitrango/objects-that-sound draws negatives by label, which is an easier question",
     "It would make right answers wrong, not give them away: a test holds that no negative is from the same file.",
 )

@@ -161,7 +161,7 @@ class IndicatedSound(Task):
 
     @torch.no_grad()
     def views(self, batch: Batch, draw: Draw) -> Views:
-        """frames (B, T, 3, S, S) float, 0..255; heard (B, bands, moments); sample (B,)."""
+        """frames (B, T, 3, S, S) float, 0..255; heard (B, bands, moments); sample (B,); asked (B,) bool."""
         frames, sound = self.cut(batch, draw)
         if self.training:
             flip = draw.uniform(len(frames)) < 0.5 if self.settings.flip else None
@@ -169,8 +169,11 @@ class IndicatedSound(Task):
         else:
             looks = self.plain(frames, batch.size_px)
         audible = level_db(sound) >= self.settings.silent_db
+        # Silent clips are not asked about, but where there are no others, in whatever process.
+        anywhere = self.gather(audible.any().long().reshape(1)).bool().any()
         sample = (audible if audible.any() else ~audible).nonzero()[:, 0]
-        return {"frames": looks[sample], "heard": self.heard(sound[sample]), "sample": sample}
+        asked = audible[sample] | ~anywhere
+        return {"frames": looks[sample], "heard": self.heard(sound[sample]), "sample": sample, "asked": asked}
 
     def plain(self, frames: Tensor, size_px: Tensor) -> Tensor:
         """The central crop of clips (B, T, 3, H, W), as `components` takes it."""
@@ -211,7 +214,8 @@ class IndicatedSound(Task):
     def forward(self, views: Views) -> Answer:
         said = self.components(views["frames"]).float()
         true = self.known(views["heard"])
-        loss = self.mean_of_all(((said - true).square().sum(2) + self.settings.epsilon).log().mean(1))
+        each = ((said - true).square().sum(2) + self.settings.epsilon).log().mean(1)
+        loss = self.mean_of_all(each, views["asked"])
         with torch.no_grad():
             near = _matched(said, true)
             foretold = self.rebuilt(said)

@@ -24,6 +24,16 @@ def film(monkeypatch):
     return np.zeros((90, 2, 2, 3), dtype=np.uint8) + np.arange(90, dtype=np.uint8)[:, None, None, None]
 
 
+@pytest.mark.parametrize("least", [4, 5])
+def test_a_short_shot_is_one_window_where_it_is_long_enough(film, least):
+    for size in (90, 1, 13, 33):
+        chunks = [film[i : i + size] for i in range(0, 90, size)]
+        found = [(start, frames[:, 0, 0, 0].tolist()) for start, frames in footage.windows(chunks, 7, _FPS, 6, least)]
+        short = [one for one in found if len(one[1]) < 7]
+        assert short == ([(30, [30, 31, 32, 33])] if least == 4 else [])
+        assert [start for start, _ in found if start not in (30,)] == [0, 6, 12, 18, *range(34, 84, 6)]
+
+
 @pytest.mark.parametrize(
     ("stride", "starts"),
     [

@@ -20,7 +20,7 @@ RATE_HZ = 16_000
 class Brightest:
     """Finds what is bright, as sure as the sound is loud."""
 
-    cut = Cut(5.0, 1, 1, 0.04, 0.4, RATE_HZ, 64, stills=True, judges=True)
+    cut = Cut(5.0, 1, 1, 0.04, 0.4, RATE_HZ, 64, stills=True, judges=True, least=1)
 
     def find(self, frames: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
         heat = torch.nn.functional.avg_pool2d(frames.float().mean(-1), 8)
@@ -98,7 +98,7 @@ def test_silence_is_left_out_and_a_silent_file_is_an_error(tmp_path: Path) -> No
 class Listening(Brightest):
     """Keeps the sounds that it is given."""
 
-    cut = Cut(5.0, 1, 1, 0.04, 1.0, RATE_HZ, 64, stills=True, judges=True)
+    cut = Cut(5.0, 1, 1, 0.04, 1.0, RATE_HZ, 64, stills=True, judges=True, least=1)
 
     def __init__(self) -> None:
         self.heard: list[Tensor] = []
@@ -134,6 +134,26 @@ def test_another_sound_is_repeated_and_a_picture_needs_one(tmp_path: Path) -> No
     assert read.probe(Path(still.files["overlay"])).has_sound
     with pytest.raises(UserError, match="nothing moves"):
         localize_sound(Scene(picture, other), Moving(), "cca")
+
+
+def test_short_shots_are_looked_at_whole(tmp_path: Path) -> None:
+    """Four shots of 2.4 s, each shorter than a window: what moves is found in the middle of each."""
+    rng, shots = np.random.default_rng(0), []
+    loud = np.repeat(rng.uniform(0, 1, 60), 4)
+    for number in range(4):
+        shot = np.full((60, 96, 128, 3), (40, 200, 90, 150)[number], np.uint8)
+        for frame in range(60):
+            beat = loud[number * 60 + frame]
+            shot[frame, 40:56, 20 + 20 * number : 36 + 20 * number] = 128 + (-1) ** (frame // 2) * round(110 * beat)
+        shots.append(shot)
+    sound = (loud.repeat(RATE_HZ // 25) * 8000 * np.sin(np.arange(240 * (RATE_HZ // 25)) * 0.4)).astype(np.int16)
+    path = tmp_path / "shots.mp4"
+    write.video(path, np.concatenate(shots), 25, sound, RATE_HZ)
+    found = localize_sound(Scene(path, path), Moving(), "cca").fields["frames"]
+    assert [peak["time_s"] for peak in found] == pytest.approx([1.2, 3.6, 6.0, 8.4], abs=0.1)
+    for number, peak in enumerate(found):
+        x, y = peak["peak_xy"]
+        assert 15 + 20 * number <= x <= 41 + 20 * number and 35 <= y <= 61
 
 
 def test_sound_without_pictures_and_short_clips_are_told(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ HEIGHT, WIDTH = 64, 96
 class Brightest:
     """Finds what is bright, as sure as the sound is loud."""
 
-    cut = Cut(5.0, 1, 1, 0.04, 0.4, 16_000, 64, stills=True, judges=True)
+    cut = Cut(5.0, 1, 1, 0.04, 0.4, 16_000, 64, stills=True, judges=True, least=1)
 
     def find(self, frames: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
         heat = torch.nn.functional.avg_pool2d(frames.float().mean(-1), 8)

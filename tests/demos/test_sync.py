@@ -284,6 +284,30 @@ def test_what_cannot_be_written_is_told_before_anything_is_measured(tmp_path, mo
             list(jobs.sync([path], fix=tmp_path / name))
 
 
+def test_of_many_videos_one_that_does_not_fit_is_told_alone(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
+    late, timeless = coded(tmp_path, 9), tmp_path / "late.avi"
+    timeless.write_bytes(late.read_bytes())
+    good, bad = jobs.sync([late, timeless], fix=tmp_path / "out")
+    assert good.fields["fixed_offset_s"] == 0 and bad.fields["offset_frames"] == 9
+    assert "late.avi cannot hold what the source holds" in bad.fields["error"] and bad.fields["kind"] == "request"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["v.mp4"]
+
+
+def test_a_copy_that_was_not_measured_is_not_kept(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
+    monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs_sync.demo, "sync", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        list(jobs.sync([coded(tmp_path, 9)], fix=tmp_path / "mended.mp4"))
+    assert [path.name for path in tmp_path.iterdir()] == ["v.mp4"]
+
+
 def test_a_page_of_what_was_done_is_left_when_work_is_stopped(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(jobs_sync.watchers, "watcher", lambda *_: Codes())
     monkeypatch.setattr(jobs_sync.detectors, "finder", lambda _: everywhere)

@@ -132,7 +132,7 @@ def test_silence_is_told_from_sound(toybox: Path) -> None:
 def test_another_sound_is_of_another_source(toybox: Path) -> None:
     data = Dataset(toybox, "train")
     names = ["a", "a", "b", "b", "c"]
-    data.entries = [replace(entry, source=name) for entry, name in zip(data.entries, names, strict=False)]
+    data.entries = [replace(entry, group=name) for entry, name in zip(data.entries, names, strict=False)]
     assert [_other(data, range(5), number) for number in range(5)] == [4, 4, 1, 1, 3]
     assert _other(data, [0, 1], 1) is None
     heard = _heard(data, 2, Reads(frames=1, sound_s=0.5, clips=3, start="spread"))

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from sslkit import jobs
-from sslkit.errors import WorkError
+from sslkit.errors import UserError, WorkError
 from sslkit.jobs import moved
 from sslkit.jobs.moved import Asked
 from sslkit.media import write
+from sslkit.types import Result
 
 
 def said(offset: int | None, mended_s: float | str | None = None, group: str = "people") -> Asked:
@@ -29,6 +30,24 @@ def test_answers_are_counted() -> None:
     assert shares(rows, "all")["file_right"] == pytest.approx(100 * 5 / 7, abs=0.01)
     # Nothing was written for any: of no copies there is no share.
     assert "mended_zero" not in shares(moved.rows("ours", [said(None)]))
+
+
+def test_a_wrong_answer_whose_copy_is_not_kept_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sync(videos: list[Path], *_: object, **__: object) -> list[Result]:
+        refused = {"offset_frames": 9, "verdict": "sound late", "error": "it is not written", "kind": "work"}
+        return [Result("sync", fields={"input": str(video), **refused}) for video in videos]
+
+    monkeypatch.setattr(moved, "sync", sync)
+    monkeypatch.setattr(moved.remux, "with_sound_moved", lambda *_: None)
+    (answer,) = moved.asked(tmp_path / "v.mp4", "people", [3], None)
+    assert (answer.offset, answer.mended_s, answer.right) == (9, "not kept", False)
+    assert shares(moved.rows("ours", [answer])) == {"file_right": 0, "file_wrong": 100, "file_unanswered": 0}
+
+
+def test_what_cannot_be_found_is_not_asked(tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"")
+    with pytest.raises(UserError, match="moved=15 is beyond what can be found, 14 frames to either side"):
+        jobs.probe([], [tmp_path], recipe="sync", overrides=["moved=[3,15]"], out=tmp_path / "out", device="cpu")
 
 
 @pytest.mark.realdata

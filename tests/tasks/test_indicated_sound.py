@@ -164,8 +164,14 @@ def test_silent_clips_are_left_out() -> None:
     batch.sound[[1, 4]] = 0
     views = task.views(batch, Draw(0, 0))
     assert views["sample"].tolist() == [0, 2, 3, 5] and len(views["frames"]) == len(views["heard"]) == 4
+    assert views["asked"].all()
     batch.sound[:] = 0
-    assert len(task.views(batch, Draw(0, 0))["sample"]) == 6
+    silent = task.views(batch, Draw(0, 0))
+    assert len(silent["sample"]) == 6 and silent["asked"].all()
+    # Where another process has something to ask, what is silent here weighs nothing.
+    task.gather = lambda tensor: torch.cat([tensor, torch.ones_like(tensor)])
+    views = task.views(batch, Draw(0, 0))
+    assert not views["asked"].any() and float(task(views).loss.detach()) == 0
 
 
 def test_changes_are_those_to_the_frames_around_and_to_the_first() -> None:
