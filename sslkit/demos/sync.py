@@ -224,7 +224,7 @@ def _in_short(observed: Observed, heard: Sequence[Heard], of_all: Together, sett
         "verdict": _verdict(of_all.offset, bool(found.tracks or found.refused), settings),
         "confidence": round(of_all.confidence, 2),
         "faces": len(heard),
-        "speak": sum(one.said == "speaks" for one in heard),
+        "sure": sum(one.said == "speaks" for one in heard),
     }
 
 
