@@ -15,6 +15,7 @@ from sslkit.evals import sync as evaluation
 from sslkit.jobs import moved as files
 from sslkit.jobs.data import Progress
 from sslkit.jobs.moved import Asked
+from sslkit.jobs.runs import named
 from sslkit.jobs.watchers import Method, blanks, shipped, sure_from, trained
 from sslkit.jobs.watchers import used as told
 from sslkit.media import detectors, read
@@ -53,7 +54,7 @@ def offsets_measured(
         raise UserError(
             f"moved={far[0]} is beyond what can be found, {evaluation.SHIFTS - 1} frames to either side: leave it out."
         )
-    sources = _named(runs)
+    sources: dict[str, Path | None] = {**named(runs)} or {"lip_sync (shipped)": None}
     networks = {init: shipped(device) if run is None else trained(run, device) for init, run in sources.items()}
     untrained: dict[str, Watcher] = {
         init if seeds == 1 else f"{init}, seed {seed}": one
@@ -120,15 +121,6 @@ def offsets_measured(
 
 def _is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEOS
-
-
-def _named(runs: Sequence[Path]) -> dict[str, Path | None]:
-    """Runs by what rows call them: their names, or their paths where two have one; without any what ships."""
-    names = [Path(run).resolve().name for run in runs]
-    named: dict[str, Path | None] = {
-        name if names.count(name) == 1 else str(run): Path(run) for name, run in zip(names, runs, strict=True)
-    }
-    return named or {"lip_sync (shipped)": None}
 
 
 def _method(init: str) -> Method:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from sslkit.evals import probe as layers
 from sslkit.evals.inits import RANDOM, Init
 from sslkit.jobs.data import Progress, check_prepared, split_of
 from sslkit.jobs.offsets import offsets_measured
-from sslkit.jobs.runs import evaluation_folder, load_task
+from sslkit.jobs.runs import evaluation_folder, load_task, named
 from sslkit.jobs.shipped import packaged
 from sslkit.jobs.speakers import duets_measured, speakers_measured
 from sslkit.recipe import ProbeRecipe
@@ -214,13 +213,8 @@ def _beside_random(runs: Sequence[Path], seeds: int) -> list[tuple[str, int, tas
 
     Folders of equal names go by their paths.
     """
-    loaded = [(Path(folder), *load_task(folder)) for folder in runs]
-    counts = Counter(folder.resolve().name for folder, _, _ in loaded)
-    found = []
-    for folder, learner, run in loaded:
-        name = folder.resolve().name
-        found.append((name if counts[name] == 1 else str(folder), 0, learner, run))
-    kinds = {json.dumps([run.recipe.task, run.recipe.settings], sort_keys=True): run for _, _, run in loaded}
+    found = [(name, 0, *load_task(folder)) for name, folder in named(runs).items()]
+    kinds = {json.dumps([run.recipe.task, run.recipe.settings], sort_keys=True): run for _, _, _, run in found}
     for run in kinds.values():
         for seed in range(seeds):
             torch.manual_seed(seed)

@@ -31,6 +31,12 @@ def loaded(folder: Path) -> tuple[tasks.Task, Run, Match]:
     return learner.eval(), run, match
 
 
+def named(runs: Sequence[Path]) -> dict[str, Path]:
+    """Runs by what rows call them: the names of their folders, or their paths where two have one name."""
+    names = [Path(run).resolve().name for run in runs]
+    return {name if names.count(name) == 1 else str(run): Path(run) for name, run in zip(names, runs, strict=True)}
+
+
 def evaluation_folder(out: Path | None, runs: Sequence[Path], what: str, on: Sequence[Path]) -> Path:
     """Where an evaluation's page and result go: into the first run, beside the first file of weights, or `out`."""
     parent = Path(runs[0]) if runs else Path("runs")

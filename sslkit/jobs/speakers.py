@@ -14,6 +14,7 @@ from sslkit.evals import duets, speakers
 from sslkit.evals.inits import RANDOM
 from sslkit.evals.speakers import Watched
 from sslkit.jobs.data import Progress
+from sslkit.jobs.runs import named
 from sslkit.jobs.watchers import Method, blanks, sure_from, trained
 from sslkit.media import detectors
 from sslkit.models.lips import FPS
@@ -86,12 +87,8 @@ def _person(video: Path) -> duets.Person | str:
 
 def _watching(runs: Sequence[Path], seeds: int, device: str) -> list[tuple[str, int, Watched]]:
     """(name, seed, what watches): each run, networks of each of their kinds with random weights, and cca."""
-    names = [Path(run).resolve().name for run in runs]
-    named = {
-        name if names.count(name) == 1 else str(run): trained(Path(run), device)
-        for name, run in zip(names, runs, strict=True)
-    }
-    networks = named or {"lip_sync (shipped)": trained(None, device)}
+    networks = {name: trained(run, device) for name, run in named(runs).items()}
+    networks = networks or {"lip_sync (shipped)": trained(None, device)}
     found = [(name, 0, _watched(one)) for name, one in networks.items()]
     found += [(name, seed, _watched(one)) for name, seed, one in blanks(networks.values(), RANDOM, seeds)]
     return [*found, ("cca", 0, _watched(Opening(), "cca"))]

@@ -12,7 +12,7 @@ from sslkit import jobs
 from sslkit import recipe as recipes
 from sslkit.errors import UserError, WorkError
 from sslkit.evals import sync as evaluation
-from sslkit.jobs import offsets, watchers
+from sslkit.jobs import offsets, runs, watchers
 from sslkit.jobs.watchers import shipped
 from sslkit.media import write
 from sslkit.types import Result
@@ -115,7 +115,7 @@ def test_the_result_says_what_was_measured_with(measured: Result) -> None:
     assert told["lip_sync (shipped)"]["weights"] == measured.fields["run"] == "shipped"
     assert told["untrained"]["weights"] == "untrained" and told["cca"] == {"init": "cca", "method": "cca"}
     assert told["lip_sync (shipped)"]["front_end"]["part"] == "mouth"
-    assert offsets._named([Path("a/run"), Path("b/run"), Path("c")]) == {
+    assert runs.named([Path("a/run"), Path("b/run"), Path("c")]) == {
         "a/run": Path("a/run"), "b/run": Path("b/run"), "c": Path("c")
     }  # fmt: skip
 
