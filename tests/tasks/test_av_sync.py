@@ -139,7 +139,7 @@ def test_learns_to_hear_when_something_is_seen() -> None:
 
     task = built(flip=False, scale=(0.9, 1.0))
     optimiser = torch.optim.Adam(task.train().parameters(), 3e-3)
-    for step in range(120):
+    for step in range(240):
         optimiser.zero_grad()
         task(task.views(scene(step), Draw(0, step))).loss.backward()
         optimiser.step()
