@@ -144,7 +144,7 @@ class Dataset:
             self._flow(entry, first, reads) if reads.flow else None,
             self._sound(entry, starts, reads) if reads.sound_s else None,
             entry.bars,
-            zlib.crc32(f"{entry.shard.parent}/{entry.group or entry.source or entry.key}".encode()),
+            zlib.crc32(entry.recording.encode()),
         )
 
     def member(self, index: int, extension: str) -> bytes:

@@ -72,6 +72,11 @@ class Entry:
         return places[what]
 
     @property
+    def recording(self) -> str:
+        """What all samples of one recording have in common, and those of no other folder of data."""
+        return f"{self.shard.parent}/{self.group or self.source or self.key}"
+
+    @property
     def seconds(self) -> float:
         """Duration of the prepared clip; 0 for a still."""
         return self.frames / self.fps if self.fps else 0.0

@@ -270,7 +270,7 @@ class Audit:
                 raise ValueError("a task without classes has no accuracy to audit")
             known = found.target >= 0
             right.append(found.scores[known].argmax(1) == found.target[known])
-            units += [_source(samples.entries[index]) for index in found.sample[known].tolist()]
+            units += [samples.entries[index].recording for index in found.sample[known].tolist()]
             confusion += found.confusion
             panel = panel or learner.show(found.views, found.answer)[0]
         assert panel is not None
@@ -283,10 +283,6 @@ def _percent(right: Tensor, units: Sequence[str]) -> tuple[float | None, float |
         return None, None, None, 0, 0
     low, high = interval(right, units)
     return 100 * float(right.double().mean()), 100 * low, 100 * high, len(right), len(set(units))
-
-
-def _source(entry: Entry) -> str:
-    return entry.group or entry.source or entry.key
 
 
 def _rounded(value: float | None) -> float | None:

@@ -168,14 +168,9 @@ def evaluate(
 
 def _other(dataset: Dataset, usable: Sequence[int], number: int) -> int | None:
     """The sample before one, and before the first the last, that is of another source; None where there is none."""
-    own = _source(dataset, usable[number])
+    own = dataset.entries[usable[number]].recording
     before = (usable[number - step] for step in range(1, len(usable)))
-    return next((index for index in before if _source(dataset, index) != own), None)
-
-
-def _source(dataset: Dataset, index: int) -> str:
-    entry = dataset.entries[index]
-    return f"{entry.shard.parent}/{entry.group or entry.source or entry.key}"
+    return next((index for index in before if dataset.entries[index].recording != own), None)
 
 
 def _heard(dataset: Dataset, index: int, reads: Reads) -> Tensor:

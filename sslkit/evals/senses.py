@@ -218,7 +218,7 @@ def relevant(entries: Sequence[Entry]) -> Tensor:
 
 
 def _gallery(entries: Sequence[Entry]) -> Tensor:
-    sources = [f"{entry.shard.parent}/{entry.group or entry.source or entry.key}" for entry in entries]
+    sources = [entry.recording for entry in entries]
     return ~same(sources, sources)
 
 

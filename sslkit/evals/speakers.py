@@ -210,7 +210,6 @@ def _offset(found: Sequence[Piece], watched: Watched) -> int:
     """The offset that the faces of a video have in common; 0 where it is not sure."""
     curve, rows = sum(piece.distances.double().sum(0) for piece in found), sum(len(piece.distances) for piece in found)
     best = best_offset(torch.as_tensor(curve) / rows)
-    # As sslkit sync has it: the mean of logarithms of likelihoods strays by one over the root of their number.
     confidence = certainty(float(best.confidence), rows, watched.squared)
     return int(best.frames) if bool(best.found) and confidence >= watched.sure else 0
 

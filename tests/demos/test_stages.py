@@ -1,5 +1,7 @@
 """Stages count their time, and what is drawn ahead comes in order, whole."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from sslkit.demos import stages
@@ -16,7 +18,10 @@ def test_items_come_in_order_and_freed_memory_is_given_back_now_and_then(monkeyp
 
 
 def test_memory_is_given_back_where_the_system_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    stages._give_back()
-    monkeypatch.setattr(stages.sys, "platform", "darwin")
-    monkeypatch.setattr(stages.ctypes, "CDLL", lambda name: pytest.fail("not there"))
-    stages._give_back()
+    asked: list[int] = []
+    glibc, other = SimpleNamespace(malloc_trim=asked.append), SimpleNamespace()
+    for platform, library, expected in (("linux", glibc, [0]), ("linux", other, [0]), ("darwin", glibc, [0])):
+        monkeypatch.setattr(stages.sys, "platform", platform)
+        monkeypatch.setattr(stages.ctypes, "CDLL", lambda name, library=library: library)
+        stages._give_back()
+        assert asked == expected
